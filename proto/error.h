@@ -64,8 +64,8 @@
       "Fetch the package again; a repacked one may be broken.")                                             \
     X(SCRIPT_UNKNOWN_OP,    "ScriptUnknownOp",   "The package's script wants something that is not done.",  \
       "Only writes and erases of named areas are carried out; use another package.")                        \
-    X(SCRIPT_PROTECTED,     "ScriptProtected",   "The package's script touches the config block.",          \
-      "The config block holds keys that nobody can restore; use another package.")                          \
+    X(SCRIPT_PROTECTED,     "ScriptProtected",   "The package's script touches data that must be kept.",    \
+      "The config block and the file system hold what nobody can restore; use another package.")            \
     X(SCRIPT_OVERLAP,       "ScriptOverlap",     "The package's script writes one place twice.",            \
       "Fetch the package again; a repacked one may be broken.")                                             \
     X(SCRIPT_OUT_OF_RANGE,  "ScriptOutOfRange",  "The package's script goes past the end of the flash.",    \
@@ -114,7 +114,7 @@ enum wipyd_error {
 #define X(symbol, name, sentence, hint) WIPYD_ERROR_##symbol,
     WIPYD_ERROR_TABLE(X)
 #undef X
-    WIPYD_ERROR_COUNT
+        WIPYD_ERROR_COUNT
 };
 
 /* The name on the bus, with its prefix: "org.wipyd1.Error.PortBusy". Static storage. */

@@ -2,15 +2,15 @@
 
 /* Names on the bus. The XML files beside this header are the contract; these are its constants. */
 
-#define WIPYD_BUS_NAME "org.wipyd1"
-#define WIPYD_ROOT_PATH "/org/wipyd1"
-#define WIPYD_DEVICE_PATH WIPYD_ROOT_PATH "/device"     /* + "/" + bus label of the port's name */
-#define WIPYD_JOB_PATH WIPYD_ROOT_PATH "/job"           /* + "/" + decimal id */
+#define WIPYD_BUS_NAME      "org.wipyd1"
+#define WIPYD_ROOT_PATH     "/org/wipyd1"
+#define WIPYD_DEVICE_PATH   WIPYD_ROOT_PATH "/device"   /* + "/" + bus label of the port's name */
+#define WIPYD_JOB_PATH      WIPYD_ROOT_PATH "/job"      /* + "/" + decimal id */
 #define WIPYD_FIRMWARE_PATH WIPYD_ROOT_PATH "/firmware" /* + "/" + first 16 hex digits of the SHA-256 */
 
-#define WIPYD_MANAGER_INTERFACE "org.wipyd1.Manager"
-#define WIPYD_DEVICE_INTERFACE "org.wipyd1.Device"
-#define WIPYD_JOB_INTERFACE "org.wipyd1.Job"
+#define WIPYD_MANAGER_INTERFACE  "org.wipyd1.Manager"
+#define WIPYD_DEVICE_INTERFACE   "org.wipyd1.Device"
+#define WIPYD_JOB_INTERFACE      "org.wipyd1.Job"
 #define WIPYD_FIRMWARE_INTERFACE "org.wipyd1.Firmware"
 
 /* Error names are this prefix and the Name column of the table in error.h. */

@@ -16,8 +16,8 @@
     X(PROTECT,     "protect",     "checking the security eFuses")  \
     X(PLAN,        "plan",        "planning")                      \
     X(RAISE_BAUD,  "raise-baud",  "changing the baud rate")        \
-    X(SAVE,        "save",        "saving the board's own data")   \
     X(COMPARE,     "compare",     "comparing")                     \
+    X(SAVE,        "save",        "saving the board's own data")   \
     X(BEGIN,       "begin",       "erasing")                       \
     X(WRITE,       "write",       "writing")                       \
     X(VERIFY,      "verify",      "verifying")                     \
@@ -31,7 +31,7 @@ enum wipyd_phase {
 #define X(symbol, word, label) WIPYD_PHASE_##symbol,
     WIPYD_PHASE_TABLE(X)
 #undef X
-    WIPYD_PHASE_COUNT
+        WIPYD_PHASE_COUNT
 };
 
 /* What became of a job. A job that waits for a person (UserAction is set) is "waiting". */
@@ -49,7 +49,7 @@ enum wipyd_job_state {
 #define X(symbol, word) WIPYD_JOB_STATE_##symbol,
     WIPYD_JOB_STATE_TABLE(X)
 #undef X
-    WIPYD_JOB_STATE_COUNT
+        WIPYD_JOB_STATE_COUNT
 };
 
 /* Words and labels have static storage. The from_ functions give _COUNT for an unknown word. */

@@ -1,0 +1,102 @@
+#include "daemon/esp/boot_log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* More garbage than this share of all that came, in percent, and the text in between means nothing. */
+enum { GARBAGE_PERCENT = 20 };
+
+static const struct {
+    const char *text;
+    enum boot_log_verdict verdict;
+} phrases[] = {
+    { "waiting for download", BOOT_LOG_DOWNLOAD }, { "Brownout", BOOT_LOG_BROWNOUT },
+    { "Guru Meditation", BOOT_LOG_PANIC },         { "Fatal exception", BOOT_LOG_PANIC },
+    { "flash read err", BOOT_LOG_NO_BOOT },        { "invalid header", BOOT_LOG_NO_BOOT },
+    { "Cannot load Firmware", BOOT_LOG_NO_BOOT },  { "SPI_FAST_FLASH_BOOT", BOOT_LOG_FIRMWARE },
+    { "MicroPython", BOOT_LOG_FIRMWARE },          { ">>> ", BOOT_LOG_FIRMWARE },
+};
+
+void boot_log_reset(struct boot_log *log) {
+    memset(log, 0, sizeof *log);
+    log->boot_value = -1;
+}
+
+static void decide(struct boot_log *log, enum boot_log_verdict verdict) {
+    log->verdict = verdict;
+    snprintf(log->quote, sizeof log->quote, "%s", log->line);
+}
+
+static void judge_line(struct boot_log *log) {
+    const char *boot;
+    bool known = false;
+
+    log->line[log->line_size] = 0;
+    if (strstr(log->line, "rst:0x"))
+        log->resets++;
+    boot = strstr(log->line, "boot:0x");
+    if (boot) {
+        log->boot_value = (int)strtol(boot + strlen("boot:"), NULL, 16);
+        /* Bit 4 is GPIO0: set means the application. The text that follows has the last word. */
+        if (log->boot_value & 0x10) {
+            decide(log, BOOT_LOG_FIRMWARE);
+            known = true;
+        }
+    }
+    for (size_t i = 0; i < sizeof phrases / sizeof *phrases; i++)
+        if (strstr(log->line, phrases[i].text)) {
+            decide(log, phrases[i].verdict);
+            log->downloads += phrases[i].verdict == BOOT_LOG_DOWNLOAD;
+            known = true;
+            break;
+        }
+    /* Any other readable line speaks for a running application, but overrules nothing that was certain; the
+     * ROM's own first lines ("ets Jun", "rst:0x") don't count. */
+    if (!known && log->line_size >= 4 && strncmp(log->line, "ets ", 4) != 0 && !strstr(log->line, "rst:0x") &&
+        (log->verdict == BOOT_LOG_NOTHING || log->verdict == BOOT_LOG_GARBAGE))
+        decide(log, BOOT_LOG_FIRMWARE);
+    log->line_size = 0;
+}
+
+static void keep(struct boot_log *log, char c) {
+    if (log->tail_size == BOOT_LOG_TAIL) {
+        memmove(log->tail, log->tail + BOOT_LOG_TAIL / 2, BOOT_LOG_TAIL / 2);
+        log->tail_size = BOOT_LOG_TAIL / 2;
+    }
+    log->tail[log->tail_size++] = c;
+    log->tail[log->tail_size] = 0;
+}
+
+static bool is_text(uint8_t byte) {
+    return (byte >= 0x20 && byte < 0x7f) || byte == '\r' || byte == '\n' || byte == '\t';
+}
+
+void boot_log_feed(struct boot_log *log, const uint8_t *bytes, size_t size) {
+    for (size_t i = 0; i < size; i++) {
+        if (!is_text(bytes[i])) {
+            log->n_garbage++;
+            continue;
+        }
+        log->n_text++;
+        keep(log, (char)bytes[i]);
+        if (bytes[i] == '\n' || bytes[i] == '\r') {
+            if (log->line_size)
+                judge_line(log);
+            continue;
+        }
+        if (log->line_size == sizeof log->line - 1)
+            judge_line(log);
+        log->line[log->line_size++] = (char)bytes[i];
+        /* A prompt has no line end. */
+        if (log->line_size == 4 && !memcmp(log->line, ">>> ", 4))
+            judge_line(log);
+    }
+    if (log->n_garbage * 100 > (log->n_garbage + log->n_text) * GARBAGE_PERCENT && !log->downloads &&
+        log->boot_value < 0)
+        log->verdict = BOOT_LOG_GARBAGE;
+}
+
+const char *boot_log_tail(const struct boot_log *log) {
+    return log->tail;
+}

@@ -1,0 +1,515 @@
+#include "daemon/esp/link.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "daemon/esp/slip.h"
+#include "daemon/serial/port.h"
+
+/* Milliseconds. */
+enum {
+    DRAIN_QUIET = 60,     /* nothing for so long: what was late has come */
+    DRAIN_MOST = 1000,    /* a chip that never stops talking */
+    SYNC_TAIL_QUIET = 50, /* the ROM answers one SYNC eight times */
+    AFTER_BROKEN = 250,   /* the ROM says nothing after its reply: a broken frame was it */
+    BAUD_SETTLE = 50,     /* facts 6: wait, flush, probe */
+    RESET_LISTEN = 150,   /* the boot log takes 10 to 25 ms, and an FTDI chip 16 ms more */
+    RESYNC_ATTEMPTS = 6,
+    SYNC_REPLIES = 8,
+    SYNC_REPLIES_MORE_MS = 100,
+};
+
+enum state {
+    IDLE,
+    SENDING,
+    AWAITING,
+    DRAINING,  /* throwing away what comes until it is quiet */
+    LISTENING, /* before the first SYNC, or because that is all */
+    SYNCING,
+    SYNC_TAIL, /* swallowing the other replies to SYNC */
+    PAUSING,   /* lines or rate were changed */
+    CLOSED,
+};
+
+struct esp_link {
+    uv_loop_t *loop;
+    uv_timer_t timer;
+    struct serial_port *port;
+    const struct esp_loader *loader;
+    enum state state;
+    bool is_gone;
+
+    esp_link_fn fn;
+    void (*on_gone)(void *userdata);
+    void (*on_closed)(void *userdata);
+    void *userdata, *closed_userdata;
+    unsigned n_pending; /* handles to be closed */
+
+    struct esp_request request;
+    uint8_t *tx;
+    size_t tx_allocated;
+
+    struct slip_decoder *decoder;
+    struct boot_log log;
+    unsigned resets_before, downloads_before; /* the log's counts when the operation began */
+
+    uint64_t drain_end;
+    enum esp_outcome outcome; /* what a drain or a resync will complete with */
+    unsigned sync_attempts, sync_replies;
+    bool is_resync;
+    struct esp_reply sync_reply;
+
+    const struct esp_reset_sequence *reset;
+    unsigned reset_step;
+
+    /* A completion found while bytes are handed in waits until all of them were taken. */
+    bool has_completion;
+    enum esp_outcome completion;
+    struct esp_reply reply;
+    bool has_reply;
+};
+
+static void on_timer(uv_timer_t *timer);
+
+static void start_timer(struct esp_link *link, uint64_t ms) {
+    int r = uv_timer_start(&link->timer, on_timer, ms, 0);
+
+    assert(r == 0); /* only fails for a closing handle or no callback */
+    (void)r;
+}
+
+static void complete(struct esp_link *link, enum esp_outcome outcome, const struct esp_reply *reply) {
+    esp_link_fn fn = link->fn;
+
+    uv_timer_stop(&link->timer);
+    link->state = IDLE;
+    link->fn = NULL;
+    fn(link->userdata, outcome, reply);
+}
+
+/* For use while bytes are being handed in; the caller of feed() delivers. */
+static void complete_later(struct esp_link *link, enum esp_outcome outcome, const struct esp_reply *reply) {
+    link->has_completion = true;
+    link->completion = outcome;
+    link->has_reply = reply != NULL;
+    if (reply)
+        link->reply = *reply;
+}
+
+/* Brings the time limit forward, never back: noise must not keep a request alive. */
+static void shorten_timer(struct esp_link *link, uint64_t ms) {
+    if (uv_timer_get_due_in(&link->timer) > ms)
+        start_timer(link, ms);
+}
+
+static uint64_t wire_ms(const struct esp_link *link, size_t bytes) {
+    return (uint64_t)bytes * 10 * 1000 / serial_port_baud(link->port) + 1;
+}
+
+/* Frames request and hands it to the port. False: it could not even be begun. */
+static bool send_request(struct esp_link *link, const struct esp_request *request,
+                         size_t n_extra_delimiters) {
+    size_t most = esp_request_frame_max(request) + n_extra_delimiters, size;
+    uint8_t *grown;
+
+    if (link->tx_allocated < most) {
+        grown = realloc(link->tx, most);
+        if (!grown)
+            return false;
+        link->tx = grown;
+        link->tx_allocated = most;
+    }
+    memset(link->tx, 0xc0, n_extra_delimiters);
+    size = n_extra_delimiters + esp_request_frame(request, link->tx + n_extra_delimiters);
+    /* A quarter more than the wire needs: drivers queue, hosts are busy. */
+    start_timer(link, request->timeout_ms + wire_ms(link, size) * 5 / 4);
+    return serial_port_write(link->port, link->tx, size) == 0;
+}
+
+static void start_drain(struct esp_link *link, enum esp_outcome outcome, bool resync) {
+    /* What stands in an unfinished frame may be the beginning of a boot log. */
+    if (link->decoder->state != SLIP_HUNT)
+        boot_log_feed(&link->log, link->decoder->frame, link->decoder->size);
+    slip_decoder_reset(link->decoder, SLIP_FRAME_MAX);
+    link->state = DRAINING;
+    link->outcome = outcome;
+    link->is_resync = resync;
+    link->sync_attempts = RESYNC_ATTEMPTS;
+    link->drain_end = uv_now(link->loop) + DRAIN_MOST;
+    start_timer(link, DRAIN_QUIET);
+}
+
+static void send_sync(struct esp_link *link) {
+    struct esp_request sync;
+
+    if (!link->sync_attempts) {
+        complete(link, ESP_LOST, NULL);
+        return;
+    }
+    link->sync_attempts--;
+    link->sync_replies = 0;
+    serial_port_discard(link->port);
+    slip_decoder_reset(link->decoder, 128);
+    link->state = SYNCING;
+    esp_request_sync(&sync);
+    link->request = sync;
+    /* A half-sent frame is closed by one delimiter; where none was open, that one opens, so alternate. Before
+     * a ROM has answered for the first time it gets nothing but plain SYNCs. */
+    if (!send_request(link, &sync, link->is_resync && link->sync_attempts % 2))
+        start_timer(link, sync.timeout_ms);
+}
+
+static void on_sync_frame(struct esp_link *link, const struct esp_reply *reply) {
+    if (reply->value != ESP_SYNC_ROM && reply->value != ESP_SYNC_STUB)
+        return; /* locked on to the wrong rate: the timer brings the next attempt */
+    link->sync_reply = *reply;
+    link->sync_reply.payload = NULL;
+    link->sync_replies = 1;
+    link->state = SYNC_TAIL;
+    start_timer(link, SYNC_REPLIES_MORE_MS);
+}
+
+static void finish_sync(struct esp_link *link) {
+    if (link->is_resync)
+        complete(link, ESP_NO_REPLY, NULL);
+    else
+        complete(link, ESP_OK, &link->sync_reply);
+}
+
+static void on_frame(struct esp_link *link) {
+    struct esp_reply reply;
+    enum esp_frame_kind kind;
+
+    if (link->state != SENDING && link->state != AWAITING && link->state != SYNCING &&
+        link->state != SYNC_TAIL)
+        return;
+    kind = esp_reply_parse(link->decoder->frame, link->decoder->size, &link->request, link->loader, &reply);
+    if (link->state == SYNC_TAIL) {
+        if (kind == ESP_FRAME_REPLY && ++link->sync_replies <= SYNC_REPLIES)
+            start_timer(link, link->sync_replies < SYNC_REPLIES ? SYNC_TAIL_QUIET : 0);
+        return;
+    }
+    switch (kind) {
+    case ESP_FRAME_REPLY:
+        if (link->state == SYNCING)
+            on_sync_frame(link, &reply);
+        else
+            complete_later(link, ESP_OK, &reply);
+        return;
+    case ESP_FRAME_REFUSAL:
+        if (link->state != SYNCING)
+            complete_later(link, ESP_REFUSED, &reply);
+        return;
+    case ESP_FRAME_STALE:
+        return;
+    case ESP_FRAME_ALIEN:
+        if (link->state == AWAITING)
+            shorten_timer(link, AFTER_BROKEN);
+        return;
+    }
+}
+
+static void feed(struct esp_link *link, const uint8_t *bytes, size_t size) {
+    for (size_t i = 0; i < size; i++) {
+        switch (slip_decode(link->decoder, bytes[i])) {
+        case SLIP_NONE:
+            break;
+        case SLIP_TEXT:
+            boot_log_feed(&link->log, &bytes[i], 1);
+            break;
+        case SLIP_BROKEN:
+            boot_log_feed(&link->log, link->decoder->frame, link->decoder->size);
+            if (link->state == AWAITING)
+                shorten_timer(link, AFTER_BROKEN);
+            break;
+        case SLIP_FRAME:
+            on_frame(link);
+            /* What follows in the same breath came too early to belong to the next request. */
+            if (link->has_completion)
+                return;
+            break;
+        }
+    }
+}
+
+static void on_data(void *userdata, const uint8_t *bytes, size_t size) {
+    struct esp_link *link = userdata;
+
+    if (link->state == PAUSING)
+        return;
+    feed(link, bytes, size);
+    if (link->has_completion) {
+        link->has_completion = false;
+        complete(link, link->completion, link->has_reply ? &link->reply : NULL);
+        return;
+    }
+    if (link->state == DRAINING && uv_now(link->loop) < link->drain_end)
+        start_timer(link, DRAIN_QUIET);
+    /* The chip printed a boot log while a command was under way: hear it out, then say so. */
+    if ((link->state == SENDING || link->state == AWAITING) && link->log.resets != link->resets_before)
+        start_drain(link, ESP_REBOOTED, false);
+    if (link->state == LISTENING && !link->reset && link->sync_attempts &&
+        link->log.downloads != link->downloads_before)
+        send_sync(link);
+}
+
+static void on_written(void *userdata) {
+    struct esp_link *link = userdata;
+
+    if (link->state == SENDING)
+        link->state = AWAITING;
+}
+
+static void on_port_gone(void *userdata) {
+    struct esp_link *link = userdata;
+
+    link->is_gone = true;
+    if (link->state == IDLE)
+        link->on_gone(link->userdata);
+    else
+        complete(link, ESP_GONE, NULL);
+}
+
+static const struct serial_port_events port_events = {
+    .on_data = on_data,
+    .on_written = on_written,
+    .on_gone = on_port_gone,
+};
+
+static void next_reset_step(struct esp_link *link) {
+    const struct esp_reset_step *step;
+    int r;
+
+    if (link->reset_step == link->reset->n_steps) {
+        /* What came while the lines moved is glitches; from here on it is the boot log. */
+        link->state = LISTENING;
+        start_timer(link, RESET_LISTEN);
+        return;
+    }
+    step = &link->reset->steps[link->reset_step++];
+    r = serial_port_set_lines(link->port, step->dtr, step->rts);
+    if (r < 0) {
+        link->is_gone = true;
+        complete(link, ESP_GONE, NULL);
+        return;
+    }
+    /* Listen as soon as EN is released for the last time: the log begins then. */
+    if (link->reset_step > 1 && !step->rts)
+        link->state = LISTENING;
+    start_timer(link, step->hold_ms);
+}
+
+static void on_timer(uv_timer_t *timer) {
+    struct esp_link *link = timer->data;
+
+    if (link->is_gone) {
+        complete(link, ESP_GONE, NULL);
+        return;
+    }
+    switch (link->state) {
+    case IDLE:
+    case CLOSED:
+        return;
+    case SENDING:
+    case AWAITING:
+        start_drain(link, ESP_NO_REPLY, true);
+        return;
+    case DRAINING:
+        if (link->is_resync)
+            send_sync(link);
+        else
+            complete(link, link->outcome, NULL);
+        return;
+    case LISTENING:
+        if (link->reset && link->reset_step < link->reset->n_steps)
+            next_reset_step(link);
+        else if (link->sync_attempts)
+            send_sync(link);
+        else
+            complete(link, ESP_OK, NULL);
+        return;
+    case SYNCING:
+        send_sync(link);
+        return;
+    case SYNC_TAIL:
+        finish_sync(link);
+        return;
+    case PAUSING:
+        if (link->reset) {
+            next_reset_step(link);
+            return;
+        }
+        serial_port_discard(link->port);
+        slip_decoder_reset(link->decoder, SLIP_FRAME_MAX);
+        complete(link, ESP_OK, NULL);
+        return;
+    }
+}
+
+int esp_link_open(struct esp_link **ret, uv_loop_t *loop, const char *path, void (*on_gone)(void *userdata),
+                  void *userdata) {
+    struct esp_link *link = calloc(1, sizeof *link);
+    int r;
+
+    if (!link)
+        return -ENOMEM;
+    link->decoder = malloc(sizeof *link->decoder);
+    if (!link->decoder) {
+        free(link);
+        return -ENOMEM;
+    }
+    link->loop = loop;
+    link->loader = &esp_loader_rom;
+    link->on_gone = on_gone;
+    link->userdata = userdata;
+    slip_decoder_reset(link->decoder, SLIP_FRAME_MAX);
+    boot_log_reset(&link->log);
+    r = serial_port_open(&link->port, loop, path, &port_events, link);
+    if (r < 0) {
+        free(link->decoder);
+        free(link);
+        return r;
+    }
+    uv_timer_init(loop, &link->timer);
+    link->timer.data = link;
+    *ret = link;
+    return 0;
+}
+
+static void begin(struct esp_link *link, esp_link_fn fn) {
+    assert(link->state == IDLE && !link->fn);
+    link->fn = fn;
+    link->reset = NULL;
+    link->sync_attempts = 0;
+    link->is_resync = false;
+    link->resets_before = link->log.resets;
+    link->downloads_before = link->log.downloads;
+}
+
+/* A port that went away while nothing was asked: on_timer says so. */
+static bool begin_gone(struct esp_link *link) {
+    if (!link->is_gone)
+        return false;
+    link->state = PAUSING;
+    start_timer(link, 0);
+    return true;
+}
+
+void esp_link_request(struct esp_link *link, const struct esp_request *request, esp_link_fn fn) {
+    begin(link, fn);
+    if (begin_gone(link))
+        return;
+    link->request = *request;
+    slip_decoder_reset(link->decoder, 128);
+    link->state = SENDING;
+    if (!send_request(link, request, 0))
+        start_timer(link, 0);
+}
+
+void esp_link_sync(struct esp_link *link, unsigned attempts, uint32_t listen_ms, esp_link_fn fn) {
+    begin(link, fn);
+    if (begin_gone(link))
+        return;
+    link->sync_attempts = attempts;
+    slip_decoder_reset(link->decoder, SLIP_FRAME_MAX);
+    link->state = LISTENING;
+    start_timer(link, listen_ms);
+}
+
+void esp_link_reset(struct esp_link *link, const struct esp_reset_sequence *sequence, esp_link_fn fn) {
+    begin(link, fn);
+    if (begin_gone(link))
+        return;
+    link->reset = sequence;
+    link->reset_step = 0;
+    slip_decoder_reset(link->decoder, SLIP_FRAME_MAX);
+    serial_port_discard(link->port);
+    link->state = PAUSING;
+    start_timer(link, 0);
+}
+
+void esp_link_listen(struct esp_link *link, uint32_t ms, esp_link_fn fn) {
+    begin(link, fn);
+    if (begin_gone(link))
+        return;
+    link->state = LISTENING;
+    start_timer(link, ms);
+}
+
+int esp_link_set_baud(struct esp_link *link, uint32_t baud, esp_link_fn fn) {
+    int r = link->is_gone ? 0 : serial_port_set_baud(link->port, baud);
+
+    if (r < 0)
+        return r;
+    begin(link, fn);
+    if (begin_gone(link))
+        return 0;
+    link->state = PAUSING;
+    start_timer(link, BAUD_SETTLE);
+    return 0;
+}
+
+bool esp_link_can_baud(struct esp_link *link, uint32_t baud) {
+    uint32_t before = serial_port_baud(link->port);
+    bool can = serial_port_set_baud(link->port, baud) == 0;
+
+    /* Going back to a rate that worked a moment ago fails only with the port, which tells by itself. */
+    if (serial_port_set_baud(link->port, before) < 0)
+        return false;
+    return can;
+}
+
+uint32_t esp_link_baud(const struct esp_link *link) {
+    return serial_port_baud(link->port);
+}
+
+bool esp_link_has_lines(const struct esp_link *link) {
+    return serial_port_has_lines(link->port);
+}
+
+const struct esp_loader *esp_link_loader(const struct esp_link *link) {
+    return link->loader;
+}
+
+const struct boot_log *esp_link_boot_log(const struct esp_link *link) {
+    return &link->log;
+}
+
+void esp_link_forget_log(struct esp_link *link) {
+    boot_log_reset(&link->log);
+}
+
+void esp_link_count(const struct esp_link *link, uint64_t *sent, uint64_t *received) {
+    *sent = serial_port_bytes_out(link->port);
+    *received = serial_port_bytes_in(link->port);
+}
+
+static void on_part_closed(struct esp_link *link) {
+    if (--link->n_pending)
+        return;
+    if (link->on_closed)
+        link->on_closed(link->closed_userdata);
+    free(link->tx);
+    free(link->decoder);
+    free(link);
+}
+
+static void on_port_closed(void *userdata) {
+    on_part_closed(userdata);
+}
+
+static void on_timer_closed(uv_handle_t *handle) {
+    on_part_closed(handle->data);
+}
+
+void esp_link_close(struct esp_link *link, void (*on_closed)(void *userdata), void *userdata) {
+    assert(link->state != CLOSED);
+    link->state = CLOSED;
+    link->fn = NULL;
+    link->on_closed = on_closed;
+    link->closed_userdata = userdata;
+    link->n_pending = 2;
+    uv_close((uv_handle_t *)&link->timer, on_timer_closed);
+    serial_port_close(link->port, on_port_closed, link);
+}

@@ -1,0 +1,171 @@
+#include "daemon/flash/backup.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+static const char *const file_names[BACKUP_PARTS] = { "config.bin", "nvs.bin", "otadata.bin" };
+
+static void close_dir_p(DIR **dir) {
+    if (*dir)
+        closedir(*dir);
+}
+
+/* Reads exactly size bytes of a file in dir; NULL when it has another size or can't be read. */
+static uint8_t *read_exactly(int dir, const char *name, uint32_t size) {
+    cleanup(close_fd_p) int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    cleanup(free_p) uint8_t *bytes = NULL;
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0 || st.st_size != (off_t)size)
+        return NULL;
+    bytes = malloc(size);
+    if (!bytes || pread(fd, bytes, size, 0) != (ssize_t)size)
+        return NULL;
+    return steal_pointer(&bytes);
+}
+
+/* The name of the newest generation: they sort by time. Empty when there is none. */
+static void newest_generation(const char *board_folder, char *ret, size_t size) {
+    cleanup(close_dir_p) DIR *dir = opendir(board_folder);
+    const struct dirent *entry;
+
+    *ret = 0;
+    while (dir && (entry = readdir(dir)))
+        if (entry->d_name[0] != '.' && strcmp(entry->d_name, ret) > 0)
+            snprintf(ret, size, "%s", entry->d_name);
+}
+
+void backup_load_newest(const char *folder, const char *mac, const struct backup *like, struct backup *ret) {
+    char path[4096], generation[256];
+    cleanup(close_fd_p) int dir = -1;
+
+    memset(ret, 0, sizeof *ret);
+    snprintf(path, sizeof path, "%s/%s", folder, mac);
+    newest_generation(path, generation, sizeof generation);
+    if (!*generation)
+        return;
+    snprintf(path, sizeof path, "%s/%s/%s", folder, mac, generation);
+    dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (int i = 0; dir >= 0 && i < BACKUP_PARTS; i++) {
+        ret->parts[i].offset = like->parts[i].offset;
+        ret->parts[i].size = like->parts[i].size;
+        if (like->parts[i].size)
+            ret->parts[i].bytes = read_exactly(dir, file_names[i], like->parts[i].size);
+    }
+}
+
+static bool equals_newest(const char *folder, const char *mac, const struct backup *backup) {
+    struct backup newest;
+    bool equal = true;
+
+    backup_load_newest(folder, mac, backup, &newest);
+    for (int i = 0; i < BACKUP_PARTS; i++) {
+        const struct backup_area *part = &backup->parts[i];
+
+        if (part->size &&
+            (!newest.parts[i].bytes || memcmp(newest.parts[i].bytes, part->bytes, part->size) != 0))
+            equal = false;
+    }
+    backup_deinit(&newest);
+    return equal;
+}
+
+static int make_folder(const char *path) {
+    return mkdir(path, 0700) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+static int sync_folder(const char *path) {
+    cleanup(close_fd_p) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+}
+
+static int write_file(int dir, const char *name, const uint8_t *bytes, uint32_t size) {
+    cleanup(close_fd_p) int fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    ssize_t n;
+
+    if (fd < 0)
+        return -errno;
+    n = write(fd, bytes, size);
+    if (n < 0)
+        return -errno;
+    if ((uint32_t)n != size)
+        return -ENOSPC;
+    return fsync(fd) < 0 ? -errno : 0;
+}
+
+/* All parts into the new folder at path. */
+static int write_parts(const char *path, const struct backup *backup) {
+    cleanup(close_fd_p) int dir = -1;
+    int r;
+
+    if (mkdir(path, 0700) < 0)
+        return -errno;
+    dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        return -errno;
+    for (int i = 0; i < BACKUP_PARTS; i++)
+        if (backup->parts[i].size) {
+            r = write_file(dir, file_names[i], backup->parts[i].bytes, backup->parts[i].size);
+            if (r < 0)
+                return r;
+        }
+    return fsync(dir) < 0 ? -errno : 0;
+}
+
+static void remove_parts(const char *path) {
+    char file[4200];
+
+    for (int i = 0; i < BACKUP_PARTS; i++) {
+        snprintf(file, sizeof file, "%s/%s", path, file_names[i]);
+        unlink(file);
+    }
+    rmdir(path);
+}
+
+enum wipyd_error backup_save(const char *folder, const char *mac, uint32_t job_id,
+                             const struct backup *backup, struct fault *fault) {
+    char board[3000], fresh[3100], final[3200], stamp[32];
+    struct timespec now;
+    struct tm tm;
+    int r;
+
+    if (equals_newest(folder, mac, backup))
+        return WIPYD_ERROR_NONE;
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &tm);
+    strftime(stamp, sizeof stamp, "%Y%m%dT%H%M%S", &tm);
+    snprintf(board, sizeof board, "%s/%s", folder, mac);
+    snprintf(fresh, sizeof fresh, "%s/.new-%ld-%u", board, (long)getpid(), job_id);
+    snprintf(final, sizeof final, "%s/%s.%03ldZ-%u", board, stamp, now.tv_nsec / 1000000, job_id);
+
+    r = make_folder(folder);
+    if (!r)
+        r = make_folder(board);
+    if (!r) {
+        remove_parts(fresh);
+        r = write_parts(fresh, backup);
+    }
+    if (!r && rename(fresh, final) < 0)
+        r = -errno;
+    if (!r)
+        r = sync_folder(board);
+    if (!r)
+        r = sync_folder(folder);
+    if (r < 0) {
+        remove_parts(fresh);
+        return fault_set(fault, WIPYD_ERROR_BACKUP_FAILED, "saving to %s: %s", board, strerror(-r));
+    }
+    return WIPYD_ERROR_NONE;
+}
+
+void backup_deinit(struct backup *backup) {
+    for (int i = 0; i < BACKUP_PARTS; i++)
+        free(backup->parts[i].bytes);
+    memset(backup, 0, sizeof *backup);
+}

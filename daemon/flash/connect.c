@@ -1,0 +1,452 @@
+/* From the port to a chip that listens at the rate wanted, and back again. */
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/base/bytes.h"
+#include "daemon/flash/phases.h"
+#include "daemon/serial/port.h"
+
+/* The ROM listens at what it heard first after its reset, which is what we send first. */
+#define FIRST_BAUD 115200u
+
+enum {
+    RESET_ATTEMPTS = 4,    /* one of each sequence */
+    SYNCS_AFTER_RESET = 5, /* some boards need more than a few (facts 3) */
+    SYNCS_FIRST = 10,
+    SYNCS_OTHER_RATE = 2,
+    SYNCS_LISTENING = 2,
+    LISTEN_MS = 1000, /* between two tries while a person is at work */
+    RATE_PROBES = 3,
+    BOOT_LISTEN_MS = 500,
+    BOOT_LISTEN_ROUNDS = 10,
+};
+
+/* Rates worth a try, upwards. */
+static const uint32_t ladder[] = { FIRST_BAUD, 230400, 460800, 921600 };
+
+#define N_LADDER (sizeof ladder / sizeof *ladder)
+
+uint32_t flash_lower_baud(uint32_t baud) {
+    for (size_t i = N_LADDER; i-- > 0;)
+        if (ladder[i] < baud)
+            return ladder[i];
+    return 0;
+}
+
+/* ---- open
+ * ------------------------------------------------------------------------------------------------------ */
+
+static void find_holder(struct flash_job *job) {
+    char holder[64];
+
+    if (serial_holder_find(job->node, holder, sizeof holder))
+        fault_set(&job->work_fault, WIPYD_ERROR_PORT_BUSY, "%s is held by %s", job->node, holder);
+    else
+        fault_set(&job->work_fault, WIPYD_ERROR_PORT_BUSY, "%s is held by a program that can't be named",
+                  job->node);
+}
+
+enum step flash_enter_open(struct flash_job *job) {
+    int r = esp_link_open(&job->link, job->loop, job->node, flash_job_on_port_gone, job);
+
+    switch (-r) {
+    case 0:
+        job->status.baud = esp_link_baud(job->link);
+        if (!esp_link_has_lines(job->link))
+            flash_job_log(job, LOG_INFO, "the port has no DTR and RTS: a person has to reset the board");
+        return STEP_NEXT;
+    case EBUSY:
+        return flash_job_work(job, find_holder);
+    case ENOENT:
+    case ENXIO:
+    case ENODEV:
+    case EIO:
+        return flash_job_fail(job, WIPYD_ERROR_PORT_GONE, "%s: %s", job->node, strerror(-r));
+    case ENOMEM:
+        return flash_job_fail(job, WIPYD_ERROR_NO_MEMORY, "opening %s", job->node);
+    default:
+        return flash_job_fail(job, WIPYD_ERROR_PORT_FAILED, "%s: %s", job->node, strerror(-r));
+    }
+}
+
+enum step flash_reply_open(struct flash_job *job, enum esp_outcome outcome, const struct esp_reply *reply) {
+    (void)outcome;
+    (void)reply;
+    job->status.fault = job->work_fault;
+    return STEP_FAIL;
+}
+
+/* ---- reset and sync
+ * -------------------------------------------------------------------------------------------- */
+
+static bool has_resets_left(const struct flash_job *job) {
+    return esp_link_has_lines(job->link) && job->reset_attempt < RESET_ATTEMPTS;
+}
+
+enum step flash_enter_reset(struct flash_job *job) {
+    if (!has_resets_left(job))
+        return STEP_NEXT;
+    /* A chip that is reset listens at the first rate again. */
+    if (esp_link_baud(job->link) != FIRST_BAUD)
+        return flash_job_set_link_baud(job, FIRST_BAUD);
+    flash_job_reset_link(job, esp_reset_to_download(job->reset_attempt++));
+    return STEP_WAIT;
+}
+
+enum step flash_reply_reset(struct flash_job *job, enum esp_outcome outcome, const struct esp_reply *reply) {
+    (void)outcome;
+    (void)reply;
+    /* Only the rate was set if no sequence was begun yet. */
+    return job->reset_attempt ? STEP_NEXT : STEP_AGAIN;
+}
+
+/* The rate of this round: first the usual one, then those at which a job that was cut off may have left the
+ * ROM, then the usual one for as long as a person needs. */
+static uint32_t round_baud(const struct flash_job *job) {
+    if (job->sync_round >= 1 && job->sync_round < N_LADDER)
+        return ladder[N_LADDER - job->sync_round];
+    if (job->sync_round == N_LADDER)
+        return job->target_baud;
+    return FIRST_BAUD;
+}
+
+static bool is_waiting_for_person(const struct flash_job *job) {
+    return job->sync_round > N_LADDER;
+}
+
+enum step flash_enter_sync(struct flash_job *job) {
+    uint32_t baud;
+
+    if (!job->sync_deadline) {
+        job->sync_deadline = uv_now(job->loop) + job->connect_timeout_ms;
+        job->sync_round = 0;
+        memset(&job->heard, 0, sizeof job->heard);
+    }
+    baud = has_resets_left(job) ? FIRST_BAUD : round_baud(job);
+    if (baud != esp_link_baud(job->link)) {
+        enum step step = flash_job_set_link_baud(job, baud);
+
+        job->is_setting_rate = step == STEP_WAIT;
+        if (step == STEP_WAIT || job->status.fault.code != WIPYD_ERROR_BAUD_UNSUPPORTED)
+            return step;
+        job->sync_round++; /* at this rate nothing can have left the ROM through this adapter */
+        return STEP_AGAIN;
+    }
+    if (is_waiting_for_person(job)) {
+        flash_job_ask_user(job, job->reconnects ? "Press reset on the board, with G23 still joined to GND."
+                                                : "Join G23 to GND, then press reset on the board.");
+        flash_job_sync_link(job, SYNCS_LISTENING, LISTEN_MS);
+    } else if (job->sync_round) {
+        flash_job_sync_link(job, SYNCS_OTHER_RATE, 0);
+    } else {
+        flash_job_sync_link(job, esp_link_has_lines(job->link) ? SYNCS_AFTER_RESET : SYNCS_FIRST, 0);
+    }
+    return STEP_WAIT;
+}
+
+/* Why no ROM answers, by what the board said. */
+static enum step fail_sync(struct flash_job *job) {
+    const struct boot_log *log = &job->heard;
+    const char *quote = *log->quote ? log->quote : log->line;
+    enum wipyd_error not_in_download_mode = job->baud_change_failed ? WIPYD_ERROR_BAUD_FAILED
+                                            : job->reconnects       ? WIPYD_ERROR_CHIP_RESET
+                                                                    : WIPYD_ERROR_NOT_IN_DOWNLOAD_MODE;
+    enum boot_log_verdict verdict = log->verdict;
+
+    if (verdict == BOOT_LOG_NOTHING && log->n_text)
+        verdict = BOOT_LOG_FIRMWARE;
+    switch (verdict) {
+    case BOOT_LOG_NOTHING:
+        return flash_job_fail(job, job->baud_change_failed ? WIPYD_ERROR_BAUD_FAILED : WIPYD_ERROR_SILENCE,
+                              "no byte came from %s in %u s", job->node, job->connect_timeout_ms / 1000);
+    case BOOT_LOG_GARBAGE:
+        return flash_job_fail(job, job->baud_change_failed ? WIPYD_ERROR_BAUD_FAILED : WIPYD_ERROR_NOISE,
+                              "%zu bytes came that are no text, and no answer", log->n_garbage);
+    case BOOT_LOG_DOWNLOAD:
+        return flash_job_fail(job, WIPYD_ERROR_TX_DEAD, "the board says \"%s\", but answers no SYNC", quote);
+    case BOOT_LOG_BROWNOUT:
+        return flash_job_fail(job, WIPYD_ERROR_BROWNOUT, "the board says \"%s\"", quote);
+    case BOOT_LOG_FIRMWARE:
+        return flash_job_fail(job, not_in_download_mode, "the board runs its firmware; it says \"%s\"",
+                              quote);
+    case BOOT_LOG_NO_BOOT:
+        return flash_job_fail(job, not_in_download_mode, "the board finds no firmware; it says \"%s\"",
+                              quote);
+    case BOOT_LOG_PANIC:
+        return flash_job_fail(job, not_in_download_mode, "the board's firmware crashes; it says \"%s\"",
+                              quote);
+    }
+    return STEP_FAIL;
+}
+
+/* Remembers what the board said; at the usual rate only, where it is text. */
+static void hear(struct flash_job *job) {
+    const struct boot_log *log = esp_link_boot_log(job->link);
+
+    if (esp_link_baud(job->link) == FIRST_BAUD && (log->n_text || log->n_garbage) &&
+        (log->verdict != BOOT_LOG_GARBAGE || !job->heard.n_text))
+        job->heard = *log;
+    if (esp_link_baud(job->link) != FIRST_BAUD)
+        esp_link_forget_log(job->link);
+}
+
+enum step flash_reply_sync(struct flash_job *job, enum esp_outcome outcome, const struct esp_reply *reply) {
+    if (job->is_setting_rate) {
+        job->is_setting_rate = false;
+        return STEP_AGAIN;
+    }
+    if (outcome == ESP_OK && reply->value == ESP_SYNC_ROM) {
+        flash_job_ask_user(job, "");
+        job->is_talking = true;
+        job->sync_deadline = 0;
+        job->status.fault = (struct fault) { 0 };
+        return STEP_NEXT;
+    }
+    hear(job);
+    if (outcome == ESP_OK) { /* a stub of another program: only a reset ends it */
+        flash_job_ask_user(
+            job, "Another program's loader runs on the board: press reset, with G23 joined to GND.");
+        job->sync_round = N_LADDER;
+    }
+    job->sync_round++;
+    if (uv_now(job->loop) >= job->sync_deadline)
+        return fail_sync(job);
+    return has_resets_left(job) ? flash_job_goto(job, WIPYD_PHASE_RESET) : STEP_AGAIN;
+}
+
+/* ---- identify and protect
+ * -------------------------------------------------------------------------------------- */
+
+static enum step take_chip(struct flash_job *job) {
+    const struct esp_chip *chip = &job->identify.chip;
+    struct flash_board *board = &job->status.board;
+    char mac_hex[13];
+    uint8_t mac[6];
+
+    if (chip->magic != ESP_MAGIC_ESP32)
+        return flash_job_fail(job, WIPYD_ERROR_NOT_ESP32, "the chip's magic is 0x%08x, an ESP32's 0x%08x",
+                              chip->magic, ESP_MAGIC_ESP32);
+    esp_chip_mac(chip, mac);
+    hex_encode(mac, sizeof mac, mac_hex);
+    if (*job->mac_hex && strcmp(job->mac_hex, mac_hex) != 0)
+        return flash_job_fail(job, WIPYD_ERROR_WRONG_CHIP, "the job began with %s, now %s answers",
+                              job->mac_hex, mac_hex);
+    memcpy(job->mac_hex, mac_hex, sizeof mac_hex);
+    snprintf(board->mac, sizeof board->mac, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3],
+             mac[4], mac[5]);
+    snprintf(board->chip, sizeof board->chip, "%s revision %u.%u, %u MHz crystal", esp_chip_package(chip),
+             esp_chip_revision(chip) / 100, esp_chip_revision(chip) % 100,
+             esp_chip_crystal_mhz(chip, esp_link_baud(job->link)));
+    board->flash_bytes = chip->flash_bytes;
+    flash_job_log(job, LOG_INFO, "%s, %u MB flash (id %06x)", board->chip, chip->flash_bytes >> 20,
+                  chip->jedec);
+    if (!chip->flash_bytes)
+        return flash_job_fail(job, WIPYD_ERROR_FLASH_SIZE_UNKNOWN, "the flash chip's id is %06x",
+                              chip->jedec);
+    return STEP_NEXT;
+}
+
+enum step flash_enter_identify(struct flash_job *job) {
+    struct esp_request request;
+
+    if (!job->identify.loader)
+        esp_identify_init(&job->identify, esp_link_loader(job->link));
+    if (!esp_identify_next(&job->identify, &request))
+        return take_chip(job);
+    flash_job_request_link(job, &request);
+    return STEP_WAIT;
+}
+
+enum step flash_reply_identify(struct flash_job *job, enum esp_outcome outcome,
+                               const struct esp_reply *reply) {
+    char story[160];
+
+    if (outcome == ESP_OK) {
+        esp_identify_take(&job->identify, reply);
+        return STEP_AGAIN;
+    }
+    flash_describe(job, "identifying the chip", outcome, reply, story, sizeof story);
+    job->identify.loader = NULL;
+    return flash_job_retry(job, outcome == ESP_REFUSED ? WIPYD_ERROR_CHIP_REFUSED : WIPYD_ERROR_NOISE, "%s",
+                           story);
+}
+
+enum step flash_enter_protect(struct flash_job *job) {
+    const struct esp_chip *chip = &job->identify.chip;
+
+    if (job->identify_only)
+        return STEP_NEXT;
+    if (esp_chip_is_encrypted(chip))
+        return flash_job_fail(job, WIPYD_ERROR_FLASH_ENCRYPTED, "eFuse word 0 is 0x%08x", chip->efuse[0]);
+    if (esp_chip_is_secure_boot(chip))
+        return flash_job_fail(job, WIPYD_ERROR_SECURE_BOOT, "eFuse word 6 is 0x%08x", chip->efuse[6]);
+    return STEP_NEXT;
+}
+
+/* ---- baud
+ * ------------------------------------------------------------------------------------------------------ */
+
+static void ask_chip_baud(struct flash_job *job, uint32_t baud) {
+    struct esp_request request;
+
+    if (esp_link_loader(job->link)->baud_from_crystal)
+        esp_request_change_baud(&request, esp_rom_baud(&job->identify.chip, baud));
+    else
+        esp_request_change_baud(&request, baud);
+    flash_job_request_link(job, &request);
+}
+
+static enum step rate_reached(struct flash_job *job) {
+    job->rate_step = RATE_ASK;
+    job->baud_change_failed = false;
+    if (!job->rate_is_lowered)
+        return STEP_NEXT;
+    job->rate_is_lowered = false;
+    return flash_job_goto(job, WIPYD_PHASE_BEGIN);
+}
+
+enum step flash_enter_raise_baud(struct flash_job *job) {
+    struct esp_request request;
+
+    switch (job->rate_step) {
+    case RATE_ASK:
+        if (esp_link_baud(job->link) == job->target_baud)
+            return rate_reached(job);
+        if (!esp_link_can_baud(job->link, job->target_baud)) {
+            flash_job_log(job, LOG_WARNING, "the adapter can't do %u baud", job->target_baud);
+            if (!flash_lower_baud(job->target_baud))
+                return flash_job_fail(job, WIPYD_ERROR_BAUD_UNSUPPORTED, "the adapter can't do %u baud",
+                                      job->target_baud);
+            job->target_baud = flash_lower_baud(job->target_baud);
+            return STEP_AGAIN;
+        }
+        ask_chip_baud(job, job->target_baud);
+        return STEP_WAIT;
+    case RATE_SET:
+        return flash_job_set_link_baud(job, job->target_baud);
+    case RATE_PROBE:
+        esp_request_read_reg(&request, ESP_MAGIC_ADDRESS);
+        request.timeout_ms = 500;
+        flash_job_request_link(job, &request);
+        return STEP_WAIT;
+    }
+    return STEP_FAIL;
+}
+
+/* Nobody knows at which rate the chip is now: find it anew, and be content with less. */
+static enum step rate_failed(struct flash_job *job, enum esp_outcome outcome) {
+    char story[160];
+
+    flash_describe(job, "changing the rate", outcome, NULL, story, sizeof story);
+    flash_job_log(job, LOG_WARNING, "%u baud does not work here: %s", job->target_baud, story);
+    job->rate_step = RATE_ASK;
+    job->is_talking = false;
+    if (!flash_lower_baud(job->target_baud))
+        return flash_job_fail(job, WIPYD_ERROR_BAUD_FAILED, "%s", story);
+    job->target_baud = flash_lower_baud(job->target_baud);
+    job->baud_change_failed = true;
+    job->identify.loader = NULL;
+    job->sync_deadline = 0;
+    job->reset_attempt = 0;
+    return flash_job_goto(job, WIPYD_PHASE_RESET);
+}
+
+enum step flash_reply_raise_baud(struct flash_job *job, enum esp_outcome outcome,
+                                 const struct esp_reply *reply) {
+    switch (job->rate_step) {
+    case RATE_ASK:
+        if (outcome == ESP_OK) {
+            job->rate_step = RATE_SET;
+            return STEP_AGAIN;
+        }
+        if (outcome == ESP_LOST || outcome == ESP_REBOOTED)
+            return rate_failed(job, outcome);
+        return flash_job_retry(job, WIPYD_ERROR_BAUD_FAILED, "the ROM did not take %u baud",
+                               job->target_baud);
+    case RATE_SET:
+        job->rate_step = RATE_PROBE;
+        return STEP_AGAIN;
+    case RATE_PROBE:
+        if (outcome == ESP_OK && reply->value == ESP_MAGIC_ESP32)
+            return rate_reached(job);
+        if (outcome == ESP_LOST || outcome == ESP_REBOOTED || job->attempts + 1 == RATE_PROBES)
+            return rate_failed(job, outcome);
+        return flash_job_retry(job, WIPYD_ERROR_BAUD_FAILED, "%u baud garbles what comes back",
+                               job->target_baud);
+    }
+    return STEP_FAIL;
+}
+
+/* ---- leaving
+ * --------------------------------------------------------------------------------------------------- */
+
+/* A chip that nobody can reset for us is left at the rate at which everybody looks for it. */
+enum step flash_enter_finish(struct flash_job *job) {
+    if (!job->link || !job->is_talking || esp_link_has_lines(job->link) ||
+        esp_link_baud(job->link) == FIRST_BAUD)
+        return STEP_NEXT;
+    ask_chip_baud(job, FIRST_BAUD);
+    return STEP_WAIT;
+}
+
+enum step flash_reply_finish(struct flash_job *job, enum esp_outcome outcome, const struct esp_reply *reply) {
+    (void)reply;
+    if (outcome != ESP_OK)
+        flash_job_log(job, LOG_INFO, "the board may still be at %u baud; pressing reset cures that",
+                      esp_link_baud(job->link));
+    return STEP_NEXT;
+}
+
+static void say_goodbye(struct flash_job *job) {
+    if (job->identify_only || job->dry_run)
+        flash_job_tell_user(job, "To run the firmware again, take the wire off G23 and press reset.");
+    else
+        flash_job_tell_user(job,
+                            "Take the wire off G23 and press reset: the board then runs its new firmware.");
+}
+
+enum step flash_enter_boot_check(struct flash_job *job) {
+    if (!esp_link_has_lines(job->link) || job->reset_attempt == 0) {
+        say_goodbye(job);
+        return STEP_NEXT;
+    }
+    if (esp_link_baud(job->link) != FIRST_BAUD)
+        return flash_job_set_link_baud(job, FIRST_BAUD);
+    if (!job->boot_round) {
+        esp_link_forget_log(job->link);
+        flash_job_reset_link(job, &esp_reset_to_application);
+    } else {
+        flash_job_listen_link(job, BOOT_LISTEN_MS);
+    }
+    job->boot_round++;
+    return STEP_WAIT;
+}
+
+enum step flash_reply_boot_check(struct flash_job *job, enum esp_outcome outcome,
+                                 const struct esp_reply *reply) {
+    const struct boot_log *log = esp_link_boot_log(job->link);
+
+    (void)outcome;
+    (void)reply;
+    switch (log->verdict) {
+    case BOOT_LOG_DOWNLOAD:
+        say_goodbye(job);
+        return STEP_NEXT;
+    case BOOT_LOG_FIRMWARE:
+        flash_job_log(job, LOG_INFO, "the board says \"%s\"", log->quote);
+        return STEP_NEXT;
+    case BOOT_LOG_NOTHING:
+    case BOOT_LOG_GARBAGE:
+    case BOOT_LOG_NO_BOOT:
+    case BOOT_LOG_PANIC:
+    case BOOT_LOG_BROWNOUT:
+        break;
+    }
+    if (job->boot_round < BOOT_LISTEN_ROUNDS)
+        return STEP_AGAIN;
+    flash_job_tell_user(
+        job, "Written and verified, but the board did not say that it started: press reset and look.");
+    return STEP_NEXT;
+}

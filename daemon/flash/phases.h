@@ -1,0 +1,153 @@
+#pragma once
+
+/*
+ * Inside of a flash job: what the runner (job.c) and the phases (connect.c, plan.c, transfer.c) share.
+ *
+ * A row of the table in job.c is one phase. enter() begins it; what it asked of the link or of the pool comes
+ * back to reply(). Each says by an enum step how to go on. Cancel, shutdown, unplug, and a chip that was lost
+ * or has rebooted are dealt with by the runner before it looks at the row.
+ */
+
+#include "daemon/base/log.h"
+#include "daemon/esp/chip.h"
+#include "daemon/esp/link.h"
+#include "daemon/flash/backup.h"
+#include "daemon/flash/job.h"
+#include "daemon/flash/probe.h"
+#include "daemon/flash/reader.h"
+
+enum step {
+    STEP_WAIT,  /* something is under way */
+    STEP_NEXT,  /* on to the next row */
+    STEP_AGAIN, /* enter this row once more */
+    STEP_GOTO,  /* to job->target */
+    STEP_RETRY, /* enter this row once more, as one of its attempts; job->status.fault says why */
+    STEP_FAIL,  /* job->status.fault says why */
+};
+
+struct flash_job {
+    uv_loop_t *loop;
+    uint32_t id;
+    char *node, *device, *package_name, *backup_folder;
+    bool identify_only, dry_run;
+    uint32_t connect_timeout_ms;
+    const struct flash_job_events *events;
+    void *userdata;
+
+    struct flash_status status;
+    uint64_t phase_since; /* uv_hrtime */
+    enum wipyd_phase target;
+    unsigned attempts; /* of the row at hand */
+    enum wipyd_error stop;
+    bool is_leaving; /* stopped or failed, and only giving the board back */
+    bool is_finished;
+    char id_text[16];
+
+    uv_timer_t timer; /* starts the job; then unused */
+    bool is_working;
+    struct fault work_fault;
+    bool timer_closed;
+
+    int package_fd;
+    uint64_t package_bytes;
+    struct firmware_package *package;
+    const struct firmware_layout *layout;
+    struct flash_piece *pieces;
+    unsigned n_pieces, cursor;
+
+    struct esp_link *link;
+    bool is_talking; /* the ROM has answered, and can be asked */
+    unsigned reconnects;
+    /* sync */
+    uint64_t sync_deadline; /* uv_now; 0: not begun */
+    unsigned sync_round, reset_attempt;
+    bool is_setting_rate, baud_change_failed;
+    struct boot_log heard; /* what the board said at the usual rate while no ROM answered */
+    unsigned boot_round;
+    uint32_t target_baud; /* to climb to; goes down with failures */
+    enum { RATE_ASK, RATE_SET, RATE_PROBE } rate_step;
+    bool rate_is_lowered; /* a region is being repeated: go back to it */
+    struct esp_identify identify;
+    char mac_hex[13];
+    struct flash_probe *probe;
+
+    struct backup saved, previous;
+    bool is_compared, is_saved;
+    int save_part; /* being read; -1: the previous generation is being loaded; BACKUP_PARTS: being stored */
+    struct flash_reader reader;
+
+    /* the block being sent */
+    uint32_t block_bytes, sequence, stream_done;
+    uint8_t *inflated; /* of the piece at hand, where its stream is not wanted */
+    uint64_t write_since, wire_mark_sent, wire_mark_received;
+};
+
+/* job.c */
+void flash_job_on_port_gone(void *userdata);
+void flash_job_request_link(struct flash_job *job, const struct esp_request *request);
+void flash_job_sync_link(struct flash_job *job, unsigned attempts, uint32_t listen_ms);
+/* STEP_WAIT, or STEP_FAIL with BAUD_UNSUPPORTED. */
+enum step flash_job_set_link_baud(struct flash_job *job, uint32_t baud);
+void flash_job_reset_link(struct flash_job *job, const struct esp_reset_sequence *sequence);
+void flash_job_listen_link(struct flash_job *job, uint32_t ms);
+/* work runs in the pool and leaves its outcome in job->work_fault; then the row's reply is called with
+ * ESP_OK. */
+enum step flash_job_work(struct flash_job *job, void (*work)(struct flash_job *job));
+__attribute__((format(printf, 3, 4))) enum step flash_job_fail(struct flash_job *job, enum wipyd_error code,
+                                                               const char *format, ...);
+__attribute__((format(printf, 3, 4))) enum step flash_job_retry(struct flash_job *job, enum wipyd_error code,
+                                                                const char *format, ...);
+enum step flash_job_goto(struct flash_job *job, enum wipyd_phase phase);
+/* What a person may do when the job is over. */
+void flash_job_tell_user(struct flash_job *job, const char *sentence);
+/* What a person has to do for the job to go on: it waits. "" ends the waiting. */
+void flash_job_ask_user(struct flash_job *job, const char *sentence);
+__attribute__((format(printf, 3, 4))) void flash_job_log(const struct flash_job *job, int level,
+                                                         const char *format, ...);
+/* Tells the story of an outcome that is not ESP_OK: "FLASH_BEGIN: ROM refused: bad parameter". ret has 160
+ * bytes. */
+void flash_describe(const struct flash_job *job, const char *what, enum esp_outcome outcome,
+                    const struct esp_reply *reply, char *ret, size_t size);
+
+/* connect.c */
+enum step flash_enter_open(struct flash_job *job);
+enum step flash_reply_open(struct flash_job *job, enum esp_outcome outcome, const struct esp_reply *reply);
+enum step flash_enter_reset(struct flash_job *job);
+enum step flash_reply_reset(struct flash_job *job, enum esp_outcome outcome, const struct esp_reply *reply);
+enum step flash_enter_sync(struct flash_job *job);
+enum step flash_reply_sync(struct flash_job *job, enum esp_outcome outcome, const struct esp_reply *reply);
+enum step flash_enter_identify(struct flash_job *job);
+enum step flash_reply_identify(struct flash_job *job, enum esp_outcome outcome,
+                               const struct esp_reply *reply);
+enum step flash_enter_protect(struct flash_job *job);
+enum step flash_enter_raise_baud(struct flash_job *job);
+enum step flash_reply_raise_baud(struct flash_job *job, enum esp_outcome outcome,
+                                 const struct esp_reply *reply);
+enum step flash_enter_finish(struct flash_job *job);
+enum step flash_reply_finish(struct flash_job *job, enum esp_outcome outcome, const struct esp_reply *reply);
+enum step flash_enter_boot_check(struct flash_job *job);
+enum step flash_reply_boot_check(struct flash_job *job, enum esp_outcome outcome,
+                                 const struct esp_reply *reply);
+/* The next rate below baud that is worth a try; 0 below 115200. */
+uint32_t flash_lower_baud(uint32_t baud);
+
+/* plan.c */
+enum step flash_enter_prepare(struct flash_job *job);
+enum step flash_reply_prepare(struct flash_job *job, enum esp_outcome outcome, const struct esp_reply *reply);
+enum step flash_enter_plan(struct flash_job *job);
+enum step flash_reply_plan(struct flash_job *job, enum esp_outcome outcome, const struct esp_reply *reply);
+enum step flash_enter_compare(struct flash_job *job);
+enum step flash_reply_compare(struct flash_job *job, enum esp_outcome outcome, const struct esp_reply *reply);
+enum step flash_enter_save(struct flash_job *job);
+enum step flash_reply_save(struct flash_job *job, enum esp_outcome outcome, const struct esp_reply *reply);
+
+/* transfer.c */
+enum step flash_enter_begin(struct flash_job *job);
+enum step flash_reply_begin(struct flash_job *job, enum esp_outcome outcome, const struct esp_reply *reply);
+enum step flash_enter_write(struct flash_job *job);
+enum step flash_reply_write(struct flash_job *job, enum esp_outcome outcome, const struct esp_reply *reply);
+enum step flash_enter_verify(struct flash_job *job);
+enum step flash_reply_verify(struct flash_job *job, enum esp_outcome outcome, const struct esp_reply *reply);
+enum step flash_enter_guard_check(struct flash_job *job);
+enum step flash_reply_guard_check(struct flash_job *job, enum esp_outcome outcome,
+                                  const struct esp_reply *reply);

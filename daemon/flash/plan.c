@@ -1,0 +1,292 @@
+/* What is to be flashed, what is there already, and what must not be lost. */
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "daemon/esp/md5.h"
+#include "daemon/flash/phases.h"
+
+/* The board that this daemon is for; a package for another one needs a board that is known to be that. */
+#define OWN_BOARD "WiPy"
+
+/* An area larger than this is no NVS and no otadata. */
+#define AREA_BYTES_MAX 0x10000u
+
+/* ---- prepare
+ * --------------------------------------------------------------------------------------------------- */
+
+static void read_package(struct flash_job *job) {
+    void *bytes = mmap(NULL, job->package_bytes, PROT_READ, MAP_PRIVATE, job->package_fd, 0);
+
+    if (bytes == MAP_FAILED) {
+        fault_errno(&job->work_fault, -errno, "mapping the package");
+        return;
+    }
+    (void)!firmware_package_read(&job->package, bytes, job->package_bytes, job->package_name,
+                                 &job->work_fault);
+    munmap(bytes, job->package_bytes);
+}
+
+enum step flash_enter_prepare(struct flash_job *job) {
+    if (job->package || job->package_fd < 0)
+        return STEP_NEXT;
+    return flash_job_work(job, read_package);
+}
+
+enum step flash_reply_prepare(struct flash_job *job, enum esp_outcome outcome,
+                              const struct esp_reply *reply) {
+    (void)outcome;
+    (void)reply;
+    close(job->package_fd);
+    job->package_fd = -1;
+    if (job->work_fault.code != WIPYD_ERROR_NONE) {
+        job->status.fault = job->work_fault;
+        return STEP_FAIL;
+    }
+    flash_job_log(job, LOG_INFO, "%s holds %s %s", job->package_name, job->package->version.board,
+                  job->package->version.release);
+    return STEP_NEXT;
+}
+
+/* ---- plan
+ * ------------------------------------------------------------------------------------------------------ */
+
+static void take_probe(struct flash_job *job) {
+    struct flash_board *board = &job->status.board;
+    const struct flash_probe *probe = job->probe;
+
+    board->is_blank = !probe->has_app;
+    if (probe->has_version) {
+        snprintf(board->board, sizeof board->board, "%s", probe->version.board);
+        snprintf(board->release, sizeof board->release, "%s", probe->version.release);
+        flash_job_log(job, LOG_INFO, "the flash holds %s %s", board->board, board->release);
+    } else {
+        flash_job_log(job, LOG_INFO, "the flash holds %s",
+                      board->is_blank ? "no firmware" : "firmware of unknown kind");
+    }
+}
+
+static enum step check_board(struct flash_job *job) {
+    const char *wanted = job->package->version.board, *found = job->status.board.board;
+
+    if (*found && strcmp(found, wanted) != 0)
+        return flash_job_fail(job, WIPYD_ERROR_WRONG_BOARD, "the package is for %s, the board runs %s %s",
+                              wanted, found, job->status.board.release);
+    if (!*found && strcmp(wanted, OWN_BOARD) != 0)
+        return flash_job_fail(job, WIPYD_ERROR_WRONG_BOARD,
+                              "the package is for %s, and nothing says that this board is one", wanted);
+    return STEP_NEXT;
+}
+
+static enum step make_pieces(struct flash_job *job) {
+    const struct firmware_layout *layout = job->layout;
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < layout->n_regions; i++)
+        n += layout->regions[i].n_pieces;
+    job->pieces = calloc(n, sizeof *job->pieces);
+    if (!job->pieces)
+        return flash_job_fail(job, WIPYD_ERROR_NO_MEMORY, "planning %u pieces", n);
+    for (unsigned i = 0; i < layout->n_regions; i++)
+        for (unsigned k = 0; k < layout->regions[i].n_pieces; k++)
+            job->pieces[job->n_pieces++] = (struct flash_piece) { .region = &layout->regions[i],
+                                                                  .piece = &layout->regions[i].pieces[k] };
+    flash_job_log(job, LOG_INFO, "by %s: %u regions in %u pieces", layout->script, layout->n_regions, n);
+    return STEP_NEXT;
+}
+
+static enum step make_plan(struct flash_job *job) {
+    uint32_t flash_bytes = (uint32_t)job->status.board.flash_bytes;
+    enum step step;
+
+    take_probe(job);
+    if (job->identify_only)
+        return flash_job_goto(job, WIPYD_PHASE_FINISH);
+    job->layout = firmware_package_layout(job->package, flash_bytes);
+    if (!job->layout)
+        return flash_job_fail(job, WIPYD_ERROR_FLASH_TOO_SMALL, "the flash chip has %u KiB",
+                              flash_bytes >> 10);
+    if (job->layout->fault.code != WIPYD_ERROR_NONE) {
+        job->status.fault = job->layout->fault;
+        return STEP_FAIL;
+    }
+    step = check_board(job);
+    return step == STEP_NEXT ? make_pieces(job) : step;
+}
+
+enum step flash_enter_plan(struct flash_job *job) {
+    struct esp_request request;
+
+    if (job->pieces)
+        return STEP_NEXT;
+    if (!job->probe) {
+        job->probe = malloc(sizeof *job->probe);
+        if (!job->probe)
+            return flash_job_fail(job, WIPYD_ERROR_NO_MEMORY, "reading the flash");
+        flash_probe_init(job->probe, esp_link_loader(job->link), (uint32_t)job->status.board.flash_bytes,
+                         job->identify_only);
+    }
+    if (!flash_probe_next(job->probe, &request))
+        return make_plan(job);
+    flash_job_request_link(job, &request);
+    return STEP_WAIT;
+}
+
+enum step flash_reply_plan(struct flash_job *job, enum esp_outcome outcome, const struct esp_reply *reply) {
+    char story[160];
+
+    if (outcome == ESP_OK) {
+        flash_probe_take(job->probe, reply);
+        job->attempts = 0;
+        return STEP_AGAIN;
+    }
+    flash_describe(job, "reading the flash", outcome, reply, story, sizeof story);
+    return flash_job_retry(job, WIPYD_ERROR_CHIP_REFUSED, "%s", story);
+}
+
+/* ---- compare
+ * --------------------------------------------------------------------------------------------------- */
+
+enum step flash_enter_compare(struct flash_job *job) {
+    struct esp_request request;
+    const struct firmware_piece *piece;
+
+    if (job->is_compared)
+        return STEP_NEXT;
+    if (job->cursor < job->n_pieces) {
+        piece = job->pieces[job->cursor].piece;
+        esp_request_md5(&request, esp_link_loader(job->link), piece->offset, piece->size);
+        flash_job_request_link(job, &request);
+        return STEP_WAIT;
+    }
+    job->is_compared = true;
+    job->cursor = 0;
+    flash_job_log(job, LOG_INFO, "%llu KiB have to be written",
+                  (unsigned long long)job->status.bytes_total >> 10);
+    return job->dry_run || !job->status.bytes_total ? flash_job_goto(job, WIPYD_PHASE_FINISH) : STEP_NEXT;
+}
+
+enum step flash_reply_compare(struct flash_job *job, enum esp_outcome outcome,
+                              const struct esp_reply *reply) {
+    struct flash_piece *piece = &job->pieces[job->cursor];
+    uint8_t md5[16];
+    char story[160];
+
+    if (outcome != ESP_OK || !esp_reply_md5(reply, esp_link_loader(job->link), md5)) {
+        flash_describe(job, "comparing", outcome, reply, story, sizeof story);
+        return flash_job_retry(job, WIPYD_ERROR_CHIP_REFUSED, "%s", story);
+    }
+    if (memcmp(md5, piece->piece->md5, 16) != 0) {
+        piece->state = FLASH_PIECE_DIFFERS;
+        job->status.bytes_total += piece->piece->size;
+    } else {
+        piece->state = FLASH_PIECE_EQUAL;
+    }
+    job->cursor++;
+    job->attempts = 0;
+    return STEP_AGAIN;
+}
+
+/* ---- save
+ * ------------------------------------------------------------------------------------------------------ */
+
+static struct backup_area area_of(const struct flash_job *job, const struct partition *partition,
+                                  const struct firmware_area *planned) {
+    struct backup_area area = { .offset = planned->offset, .size = planned->size };
+
+    /* The layout that is on the board knows best where its data lie; it may also be garbage. */
+    if (partition)
+        area = (struct backup_area) { .offset = partition->offset, .size = partition->size };
+    if (area.offset % FIRMWARE_SECTOR_BYTES || area.size % FIRMWARE_SECTOR_BYTES ||
+        area.size > AREA_BYTES_MAX || area.offset >= job->status.board.flash_bytes ||
+        area.size > job->status.board.flash_bytes - area.offset)
+        return (struct backup_area) { 0 };
+    return area;
+}
+
+static bool alloc_areas(struct flash_job *job) {
+    const struct partitions *table = &job->probe->table;
+
+    job->saved.parts[BACKUP_CONFIG] =
+        (struct backup_area) { .offset = FIRMWARE_CONFIG_OFFSET, .size = FIRMWARE_CONFIG_BYTES };
+    job->saved.parts[BACKUP_NVS] = area_of(job, partitions_find(table, 1, 2), &job->layout->nvs);
+    job->saved.parts[BACKUP_OTADATA] = area_of(job, partitions_find(table, 1, 0), &job->layout->otadata);
+    for (int i = 0; i < BACKUP_PARTS; i++)
+        if (job->saved.parts[i].size) {
+            job->saved.parts[i].bytes = malloc(job->saved.parts[i].size);
+            if (!job->saved.parts[i].bytes)
+                return false;
+        }
+    return true;
+}
+
+static void load_previous(struct flash_job *job) {
+    backup_load_newest(job->backup_folder, job->mac_hex, &job->saved, &job->previous);
+}
+
+static void store(struct flash_job *job) {
+    (void)!backup_save(job->backup_folder, job->mac_hex, job->id, &job->saved, &job->work_fault);
+}
+
+/* The next part that exists is read from its beginning; after the last one all of them are stored. */
+static void next_part(struct flash_job *job) {
+    struct backup_area *part;
+
+    do
+        job->save_part++;
+    while (job->save_part < BACKUP_PARTS && !job->saved.parts[job->save_part].size);
+    if (job->save_part == BACKUP_PARTS)
+        return;
+    part = &job->saved.parts[job->save_part];
+    flash_reader_init(&job->reader, esp_link_loader(job->link), part->offset, part->size, part->bytes,
+                      job->previous.parts[job->save_part].bytes);
+}
+
+enum step flash_enter_save(struct flash_job *job) {
+    struct esp_request request;
+
+    if (job->is_saved)
+        return STEP_NEXT;
+    if (job->save_part < 0) {
+        if (!job->saved.parts[BACKUP_CONFIG].bytes && !alloc_areas(job))
+            return flash_job_fail(job, WIPYD_ERROR_NO_MEMORY, "saving the board's own data");
+        return flash_job_work(job, load_previous);
+    }
+    if (job->save_part == BACKUP_PARTS)
+        return flash_job_work(job, store);
+    if (!flash_reader_next(&job->reader, &request)) {
+        next_part(job);
+        return STEP_AGAIN;
+    }
+    flash_job_request_link(job, &request);
+    return STEP_WAIT;
+}
+
+enum step flash_reply_save(struct flash_job *job, enum esp_outcome outcome, const struct esp_reply *reply) {
+    char story[160];
+
+    if (job->save_part < 0) {
+        next_part(job);
+        return STEP_AGAIN;
+    }
+    if (job->save_part == BACKUP_PARTS) {
+        if (job->work_fault.code != WIPYD_ERROR_NONE) {
+            job->status.fault = job->work_fault;
+            return STEP_FAIL;
+        }
+        backup_deinit(&job->previous);
+        job->is_saved = true;
+        return STEP_NEXT;
+    }
+    if (outcome != ESP_OK) {
+        flash_describe(job, "reading the board's own data", outcome, reply, story, sizeof story);
+        return flash_job_retry(job, WIPYD_ERROR_CHIP_REFUSED, "%s", story);
+    }
+    if (!flash_reader_take(&job->reader, reply))
+        return flash_job_fail(job, WIPYD_ERROR_BACKUP_FAILED, "0x%x reads differently each time",
+                              job->reader.offset + job->reader.done);
+    job->attempts = 0;
+    return STEP_AGAIN;
+}

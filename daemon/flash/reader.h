@@ -1,0 +1,32 @@
+#pragma once
+
+/*
+ * Reads a range of flash through the ROM, which gives 64 bytes a round trip, with as few round trips as it
+ * takes: blank parts, and parts equal to what is known already, are recognised by their MD5. Every sector
+ * read is checked by MD5, since a reply itself carries no checksum. Pure: flash_reader_next says what to ask,
+ * flash_reader_take is told the reply.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/esp/codec.h"
+
+struct flash_reader {
+    const struct esp_loader *loader;
+    uint32_t offset, size, done; /* bytes */
+    uint8_t *out;
+    const uint8_t *known; /* size bytes that may stand there, or NULL */
+    enum { READER_SECTOR, READER_PART, READER_BYTES } state;
+    uint8_t sector_md5[16];
+    unsigned rereads; /* of the sector at hand */
+    unsigned n_reads; /* round trips that fetched bytes */
+};
+
+/* offset and size: multiples of 4096. out has size bytes and is borrowed until the end; so is known. */
+void flash_reader_init(struct flash_reader *reader, const struct esp_loader *loader, uint32_t offset,
+                       uint32_t size, uint8_t *out, const uint8_t *known);
+/* The next command, or false when all is read. */
+bool flash_reader_next(struct flash_reader *reader, struct esp_request *ret);
+/* False: the same sector was read wrong three times. */
+bool flash_reader_take(struct flash_reader *reader, const struct esp_reply *reply);
