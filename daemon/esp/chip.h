@@ -25,8 +25,8 @@ struct esp_chip {
 };
 
 struct esp_identify {
+    const struct esp_loader *loader; /* first: the table of steps takes offset 0 for "nowhere" */
     struct esp_chip chip;
-    const struct esp_loader *loader;
     unsigned step;
     unsigned polls; /* of the SPI controller's busy bit */
     uint32_t saved_usr, saved_usr2;

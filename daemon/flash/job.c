@@ -463,7 +463,7 @@ int flash_job_start(struct flash_job **ret, uv_loop_t *loop, const struct flash_
     job->dry_run = request->dry_run;
     job->target_baud = request->baud;
     job->connect_timeout_ms = request->connect_timeout_ms;
-    job->package = firmware_package_ref(request->package);
+    job->package = request->package ? firmware_package_ref(request->package) : NULL;
     job->package_fd = request->package_fd;
     job->package_bytes = request->package_bytes;
     job->events = events;

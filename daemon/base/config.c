@@ -1,0 +1,319 @@
+#include "daemon/base/config.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <ini.h>
+#include <limits.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+
+#define STATE_DIRECTORY_DEFAULT "/var/lib/wipyd"
+
+/* ---- keys: the one list
+ * ------------------------------------------------------------------------------------------ */
+
+enum key_type {
+    KEY_PATH,      /* char *: an absolute path */
+    KEY_NUMBER,    /* uint32_t: decimal, min..max */
+    KEY_LEVEL,     /* uint32_t: one of the words */
+    KEY_PORT_LIST, /* ports: an absolute path, added to those before */
+};
+
+struct key {
+    const char *section, *name;
+    enum key_type type;
+    size_t offset;
+    uint32_t min, max, initial;
+};
+
+static const struct key keys[] = {
+    { "daemon", "state-directory", KEY_PATH, offsetof(struct config, state_directory), 0, 0, 0 },
+    { "daemon", "log-level", KEY_LEVEL, offsetof(struct config, log_level), 0, 0, LOG_INFO },
+    { "flash", "baud", KEY_NUMBER, offsetof(struct config, baud), 9600, 4000000, 115200 },
+    { "flash", "connect-timeout", KEY_NUMBER, offsetof(struct config, connect_timeout_s), 1, 3600, 60 },
+    { "ports", "port", KEY_PORT_LIST, 0, 0, 0, 0 },
+};
+
+#define N_KEYS (sizeof keys / sizeof *keys)
+
+static const struct {
+    const char *word;
+    uint32_t level;
+} levels[] = {
+    { "error", LOG_ERR }, { "warning", LOG_WARNING }, { "notice", LOG_NOTICE },
+    { "info", LOG_INFO }, { "debug", LOG_DEBUG },
+};
+
+/* ---- values
+ * ------------------------------------------------------------------------------------------------------ */
+
+static void *field(struct config *config, const struct key *key) {
+    return (char *)config + key->offset;
+}
+
+int config_add_port(struct config *config, const char *path) {
+    for (unsigned i = 0; i < config->n_ports; i++)
+        if (strcmp(config->ports[i], path) == 0)
+            return 0;
+    if (config->n_ports == CONFIG_PORTS_MAX)
+        return -ENOSPC;
+    config->ports[config->n_ports] = strdup(path);
+    if (!config->ports[config->n_ports])
+        return -ENOMEM;
+    config->n_ports++;
+    return 0;
+}
+
+static bool parse_number(const char *text, const struct key *key, uint32_t *ret) {
+    uint64_t value = 0;
+    size_t n_digits = strspn(text, "0123456789");
+
+    if (n_digits == 0 || n_digits > 10 || text[n_digits] != 0)
+        return false;
+    for (const char *c = text; *c; c++)
+        value = value * 10 + (uint64_t)(*c - '0');
+    if (value < key->min || value > key->max)
+        return false;
+    *ret = (uint32_t)value;
+    return true;
+}
+
+static bool parse_level(const char *text, uint32_t *ret) {
+    for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
+        if (strcmp(levels[i].word, text) == 0) {
+            *ret = levels[i].level;
+            return true;
+        }
+    return false;
+}
+
+static int replace_text(char **text, const char *value) {
+    char *copy = strdup(value);
+
+    if (!copy)
+        return -ENOMEM;
+    free(*text);
+    *text = copy;
+    return 0;
+}
+
+/* ---- one file
+ * ---------------------------------------------------------------------------------------------------- */
+
+/* inih reads, splits and calls back. It reads through us, line by line, so that a line's number is known when
+ * its key is handled; it knows no number there, and goes on after an error. */
+struct reading {
+    struct config *config;
+    const char *path;
+    FILE *file;
+    struct fault *fault;
+    int line;
+    int failed_line; /* 0 while all is well */
+    enum wipyd_error result;
+};
+
+static enum wipyd_error fail_line(struct reading *reading, const char *what, const char *subject) {
+    reading->failed_line = reading->line;
+    reading->result =
+        fault_set(reading->fault, WIPYD_ERROR_INVALID_ARGUMENT, "%s:%d: %s%s%s%s", reading->path,
+                  reading->line, what, subject ? " \"" : "", subject ? subject : "", subject ? "\"" : "");
+    return reading->result;
+}
+
+static enum wipyd_error fail_value(struct reading *reading, const struct key *key, const char *value,
+                                   const char *wanted) {
+    reading->failed_line = reading->line;
+    reading->result = fault_set(reading->fault, WIPYD_ERROR_INVALID_ARGUMENT, "%s:%d: %s = \"%s\": %s",
+                                reading->path, reading->line, key->name, value, wanted);
+    return reading->result;
+}
+
+static enum wipyd_error fail_errno(struct reading *reading, int r) {
+    reading->failed_line = reading->line;
+    reading->result = fault_errno(reading->fault, r, "%s:%d", reading->path, reading->line);
+    return reading->result;
+}
+
+static enum wipyd_error set_key(struct reading *reading, const struct key *key, const char *value) {
+    struct config *config = reading->config;
+    char wanted[64];
+    int r = 0;
+
+    switch (key->type) {
+    case KEY_PATH:
+        if (value[0] != '/')
+            return fail_value(reading, key, value, "an absolute path is wanted");
+        r = replace_text(field(config, key), value);
+        break;
+    case KEY_NUMBER:
+        if (!parse_number(value, key, field(config, key))) {
+            snprintf(wanted, sizeof wanted, "a number from %u to %u is wanted", key->min, key->max);
+            return fail_value(reading, key, value, wanted);
+        }
+        break;
+    case KEY_LEVEL:
+        if (!parse_level(value, field(config, key)))
+            return fail_value(reading, key, value, "error, warning, notice, info or debug is wanted");
+        break;
+    case KEY_PORT_LIST:
+        if (value[0] != '/')
+            return fail_value(reading, key, value, "an absolute path is wanted");
+        r = config_add_port(config, value);
+        if (r == -ENOSPC) {
+            snprintf(wanted, sizeof wanted, "no more than %d ports", CONFIG_PORTS_MAX);
+            return fail_value(reading, key, value, wanted);
+        }
+        break;
+    }
+    return r < 0 ? fail_errno(reading, r) : WIPYD_ERROR_NONE;
+}
+
+static bool is_section(const char *name, size_t length) {
+    for (size_t i = 0; i < N_KEYS; i++)
+        if (strlen(keys[i].section) == length && memcmp(keys[i].section, name, length) == 0)
+            return true;
+    return false;
+}
+
+/* inih: 0 is an error. */
+static int on_key(void *userdata, const char *section, const char *name, const char *value) {
+    struct reading *reading = userdata;
+
+    if (reading->failed_line > 0)
+        return 0;
+    for (size_t i = 0; i < N_KEYS; i++)
+        if (strcmp(keys[i].section, section) == 0 && strcmp(keys[i].name, name) == 0)
+            return set_key(reading, &keys[i], value) == WIPYD_ERROR_NONE;
+    fail_line(reading, *section ? "unknown key" : "key outside a section:", name);
+    return 0;
+}
+
+/* The section of a line "[name]", judged here because inih calls nobody back for a section without keys. */
+static void check_section(struct reading *reading, const char *line) {
+    const char *end = strchr(line, ']');
+    char name[64];
+
+    if (line[0] != '[' || !end || is_section(line + 1, (size_t)(end - line - 1)))
+        return;
+    snprintf(name, sizeof name, "%.*s", (int)(end - line - 1), line + 1);
+    fail_line(reading, "unknown section", name);
+}
+
+/* Like fgets, which inih expects; NULL ends the reading, at the end or for the first error. */
+static char *read_line(char *buffer, int size, void *stream) {
+    struct reading *reading = stream;
+    cleanup(free_p) char *line = NULL;
+    size_t allocated = 0;
+    ssize_t length;
+    char *start;
+
+    if (reading->failed_line > 0)
+        return NULL;
+    reading->line++;
+    errno = 0;
+    length = getline(&line, &allocated, reading->file);
+    if (length < 0) {
+        if (errno)
+            fail_errno(reading, -errno);
+        return NULL;
+    }
+    if (strlen(line) != (size_t)length) {
+        fail_line(reading, "a NUL byte", NULL);
+        return NULL;
+    }
+    /* A line that begins with a blank would be taken as more of the value before: no value here has two
+     * lines. */
+    start = line + strspn(line, " \t");
+    if (strlen(start) >= (size_t)size) {
+        fail_line(reading, "the line is too long", NULL);
+        return NULL;
+    }
+    check_section(reading, start);
+    if (reading->failed_line > 0)
+        return NULL;
+    return strcpy(buffer, start);
+}
+
+static enum wipyd_error read_file(struct config *config, const char *path, bool required,
+                                  struct fault *fault) {
+    struct reading reading = { .config = config, .path = path, .fault = fault, .result = WIPYD_ERROR_NONE };
+    int r;
+
+    reading.file = fopen(path, "re");
+    if (!reading.file) {
+        if (errno == ENOENT && !required)
+            return WIPYD_ERROR_NONE;
+        return fault_set(fault, WIPYD_ERROR_INVALID_ARGUMENT, "%s: %s", path, strerror(errno));
+    }
+    r = ini_parse_stream(read_line, &reading, on_key, &reading);
+    fclose(reading.file);
+    if (r < 0)
+        return fault_errno(fault, -ENOMEM, "%s", path);
+    /* A line that inih couldn't split comes first: after an error of ours there is nothing more to split. */
+    if (r > 0 && (reading.failed_line == 0 || r < reading.failed_line)) {
+        reading.line = r;
+        fail_line(&reading, "neither [section] nor key = value", NULL);
+    }
+    return reading.result;
+}
+
+/* ---- all files
+ * --------------------------------------------------------------------------------------------------- */
+
+static int is_drop_in(const struct dirent *entry) {
+    size_t length = strlen(entry->d_name);
+
+    return entry->d_name[0] != '.' && length > 5 && strcmp(entry->d_name + length - 5, ".conf") == 0;
+}
+
+/* By bytes, the same in every locale. */
+static int by_name(const struct dirent **a, const struct dirent **b) {
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+enum wipyd_error config_read(struct config *config, const char *path, bool required, struct fault *fault) {
+    enum wipyd_error result = read_file(config, path, required, fault);
+    char directory[PATH_MAX], drop_in[PATH_MAX + NAME_MAX + 2];
+    struct dirent **entries = NULL;
+    int n;
+
+    if (result != WIPYD_ERROR_NONE)
+        return result;
+    snprintf(directory, sizeof directory, "%s.d", path);
+    n = scandir(directory, &entries, is_drop_in, by_name);
+    if (n < 0) {
+        if (errno == ENOENT)
+            return WIPYD_ERROR_NONE;
+        return fault_set(fault, WIPYD_ERROR_INVALID_ARGUMENT, "%s: %s", directory, strerror(errno));
+    }
+    for (int i = 0; i < n; i++) {
+        if (result == WIPYD_ERROR_NONE) {
+            snprintf(drop_in, sizeof drop_in, "%s/%s", directory, entries[i]->d_name);
+            result = read_file(config, drop_in, true, fault);
+        }
+        free(entries[i]);
+    }
+    free(entries);
+    return result;
+}
+
+int config_init(struct config *config) {
+    const char *directory = getenv("STATE_DIRECTORY"); /* systemd: a list with colons; ours has one */
+
+    memset(config, 0, sizeof *config);
+    for (size_t i = 0; i < N_KEYS; i++)
+        if (keys[i].type == KEY_NUMBER || keys[i].type == KEY_LEVEL)
+            *(uint32_t *)field(config, &keys[i]) = keys[i].initial;
+    return replace_text(&config->state_directory,
+                        directory && *directory ? directory : STATE_DIRECTORY_DEFAULT);
+}
+
+void config_deinit(struct config *config) {
+    free(config->state_directory);
+    for (unsigned i = 0; i < config->n_ports; i++)
+        free(config->ports[i]);
+    memset(config, 0, sizeof *config);
+}

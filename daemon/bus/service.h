@@ -1,0 +1,25 @@
+#pragma once
+
+/*
+ * org.wipyd1 on the bus: what others may ask. Translates between D-Bus and the fleet, decides nothing.
+ * Happy path: service_new, service_attach, service_announce, service_close.
+ */
+
+#include <systemd/sd-bus.h>
+#include <uv.h>
+
+#include "daemon/base/clean.h"
+#include "daemon/board/fleet.h"
+
+struct service;
+
+/* Puts the objects on bus (a reference is taken). Negative errno. */
+must_check int service_new(struct service **ret, uv_loop_t *loop, sd_bus *bus);
+/* What fleet_new wants, and whom it belongs to. */
+const struct fleet_events *service_fleet_events(void);
+/* fleet: borrowed until service_close. */
+void service_attach(struct service *service, struct fleet *fleet);
+/* Takes the name org.wipyd1: from here on people may ask. Negative errno: -EEXIST another wipyd has it. */
+must_check int service_announce(struct service *service);
+/* The object goes away when the loop has closed its handles. NULL is fine. */
+struct service *service_close(struct service *service);

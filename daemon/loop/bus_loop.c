@@ -1,0 +1,184 @@
+#include "daemon/loop/bus_loop.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define MESSAGES_PER_TURN_MAX 16 /* then the serial ports have their turn */
+
+enum bus_loop_state {
+    BUS_LOOP_SERVING,
+    BUS_LOOP_LOST, /* on_lost was told */
+    BUS_LOOP_CLOSING,
+};
+
+struct bus_loop {
+    enum bus_loop_state state;
+    sd_bus *bus;
+    bus_loop_lost_fn on_lost;
+    void *userdata;
+
+    uv_prepare_t prepare; /* before every sleep: what does the bus wait for? */
+    uv_poll_t poll;
+    uv_timer_t timer;
+    unsigned n_pending; /* handles not yet closed */
+
+    int fd;
+    int polled;        /* the uv_poll_event bits asked for */
+    uint64_t timed_us; /* the moment that the timer is set for, UINT64_MAX for never */
+    bool more;         /* a turn ended before the bus had nothing left */
+};
+
+static void lose(struct bus_loop *self, int r) {
+    self->state = BUS_LOOP_LOST;
+    uv_prepare_stop(&self->prepare);
+    uv_poll_stop(&self->poll);
+    uv_timer_stop(&self->timer);
+    self->on_lost(self->userdata, r);
+}
+
+/* Dispatches what is there. Any handler in here may close us. */
+static void process(struct bus_loop *self) {
+    unsigned n = 0;
+    int r;
+
+    do {
+        r = sd_bus_process(self->bus, NULL);
+        if (self->state != BUS_LOOP_SERVING)
+            return;
+        if (r < 0) {
+            lose(self, r);
+            return;
+        }
+    } while (r > 0 && ++n < MESSAGES_PER_TURN_MAX);
+    self->more = r > 0;
+}
+
+static void on_poll(uv_poll_t *handle, int status, int events) {
+    struct bus_loop *self = handle->data;
+
+    (void)events;
+    if (status < 0) /* libuv has stopped the poll; what is wrong is the bus's to find out and name */
+        self->polled = 0;
+    process(self);
+}
+
+static void on_timer(uv_timer_t *handle) {
+    struct bus_loop *self = handle->data;
+
+    self->timed_us = UINT64_MAX;
+    process(self);
+}
+
+static uint64_t now_us(void) {
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+}
+
+/* until_us: a moment of CLOCK_MONOTONIC; what is past is due at once. */
+static int set_timer(struct bus_loop *self, uint64_t until_us) {
+    uint64_t now;
+
+    if (until_us == self->timed_us && (until_us == UINT64_MAX || uv_is_active((uv_handle_t *)&self->timer)))
+        return 0;
+    self->timed_us = until_us;
+    if (until_us == UINT64_MAX)
+        return uv_timer_stop(&self->timer);
+    now = now_us();
+    /* Rounded up, or the loop would spin through the last millisecond. */
+    return uv_timer_start(&self->timer, on_timer, until_us > now ? (until_us - now + 999) / 1000 : 0, 0);
+}
+
+static int ask(struct bus_loop *self) {
+    uint64_t until_us = UINT64_MAX;
+    int fd, events, r, want = 0;
+
+    /* sd-bus picks its socket while it is being opened; from then on the fd stays. */
+    fd = sd_bus_get_fd(self->bus);
+    if (fd < 0)
+        return fd;
+    if (fd != self->fd)
+        return -ENOTCONN;
+    events = sd_bus_get_events(self->bus);
+    if (events < 0)
+        return events;
+    if (events & POLLIN)
+        want |= UV_READABLE;
+    if (events & POLLOUT)
+        want |= UV_WRITABLE;
+    if (want != self->polled) {
+        r = want ? uv_poll_start(&self->poll, want, on_poll) : uv_poll_stop(&self->poll);
+        if (r < 0)
+            return r;
+        self->polled = want;
+    }
+    /* 0 when a message has been read and waits in the bus's queue: the fd says nothing about those. */
+    r = sd_bus_get_timeout(self->bus, &until_us);
+    if (r < 0)
+        return r;
+    return set_timer(self, self->more ? 0 : until_us);
+}
+
+static void on_prepare(uv_prepare_t *handle) {
+    struct bus_loop *self = handle->data;
+    int r = ask(self);
+
+    if (r < 0)
+        lose(self, r);
+}
+
+static void on_handle_closed(uv_handle_t *handle) {
+    struct bus_loop *self = handle->data;
+
+    if (--self->n_pending > 0)
+        return;
+    sd_bus_unref(self->bus);
+    free(self);
+}
+
+int bus_loop_new(struct bus_loop **ret, uv_loop_t *loop, sd_bus *bus, bus_loop_lost_fn on_lost,
+                 void *userdata) {
+    struct bus_loop *self;
+    int r, fd;
+
+    fd = sd_bus_get_fd(bus);
+    if (fd < 0)
+        return fd;
+    self = calloc(1, sizeof *self);
+    if (!self)
+        return -ENOMEM;
+    self->fd = fd;
+    self->timed_us = UINT64_MAX;
+    self->on_lost = on_lost;
+    self->userdata = userdata;
+    r = uv_poll_init(loop, &self->poll, fd);
+    if (r < 0) {
+        free(self);
+        return r;
+    }
+    self->bus = sd_bus_ref(bus);
+    /* These can't fail. */
+    uv_timer_init(loop, &self->timer);
+    uv_prepare_init(loop, &self->prepare);
+    uv_prepare_start(&self->prepare, on_prepare);
+    self->poll.data = self->timer.data = self->prepare.data = self;
+    self->n_pending = 3;
+    *ret = self;
+    return 0;
+}
+
+struct bus_loop *bus_loop_close(struct bus_loop *bus_loop) {
+    if (!bus_loop)
+        return NULL;
+    assert(bus_loop->state != BUS_LOOP_CLOSING);
+    bus_loop->state = BUS_LOOP_CLOSING;
+    uv_close((uv_handle_t *)&bus_loop->prepare, on_handle_closed);
+    uv_close((uv_handle_t *)&bus_loop->poll, on_handle_closed);
+    uv_close((uv_handle_t *)&bus_loop->timer, on_handle_closed);
+    return NULL;
+}

@@ -1,0 +1,236 @@
+/* wipyd: arguments, configuration, loop, signals, readiness, orderly close. */
+
+#include <assert.h>
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <systemd/sd-bus.h>
+#include <systemd/sd-daemon.h>
+#include <uv.h>
+
+#include "daemon/base/config.h"
+#include "daemon/base/log.h"
+#include "daemon/board/fleet.h"
+#include "daemon/bus/service.h"
+#include "daemon/loop/bus_loop.h"
+
+#define CONFIG_PATH "/etc/wipyd.conf"
+
+struct daemon {
+    uv_loop_t loop;
+    struct config config;
+    struct service *service;
+    struct fleet *fleet;
+    struct bus_loop *bus_loop;
+    uv_signal_t signals[2];
+    bool is_stopping;
+    int exit_code;
+};
+
+struct arguments {
+    const char *bus, *config;
+    const char *ports[CONFIG_PORTS_MAX];
+    unsigned n_ports;
+};
+
+static const char usage[] = "Usage: wipyd [OPTION]...\n"
+                            "Keeps Pycom WiPy boards up to date; wipyctl drives it over D-Bus.\n"
+                            "\n"
+                            "      --bus=BUS       system (the default), session, or a D-Bus address\n"
+                            "      --config=FILE   read FILE and FILE.d/*.conf instead of " CONFIG_PATH "\n"
+                            "      --port=PATH     a serial port that udev doesn't know; may be repeated\n"
+                            "      --version       print the version\n"
+                            "      --help          print this\n";
+
+/* Gives an exit code, or -1 to go on. */
+static int parse_arguments(int argc, char **argv, struct arguments *ret) {
+    static const struct option options[] = {
+        { "bus", required_argument, NULL, 'b' },  { "config", required_argument, NULL, 'c' },
+        { "port", required_argument, NULL, 'p' }, { "version", no_argument, NULL, 'v' },
+        { "help", no_argument, NULL, 'h' },       { NULL, 0, NULL, 0 },
+    };
+    int option;
+
+    *ret = (struct arguments) { .bus = "system" };
+    while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0)
+        switch (option) {
+        case 'b':
+            ret->bus = optarg;
+            break;
+        case 'c':
+            ret->config = optarg;
+            break;
+        case 'p':
+            if (ret->n_ports == CONFIG_PORTS_MAX) {
+                fprintf(stderr, "wipyd: at most %d ports\n", CONFIG_PORTS_MAX);
+                return 2;
+            }
+            ret->ports[ret->n_ports++] = optarg;
+            break;
+        case 'v':
+            puts("wipyd " WIPYD_VERSION);
+            return 0;
+        case 'h':
+            fputs(usage, stdout);
+            return 0;
+        default:
+            fputs("Try: wipyd --help\n", stderr);
+            return 2;
+        }
+    if (optind < argc) {
+        fprintf(stderr, "wipyd: %s: no arguments are taken\nTry: wipyd --help\n", argv[optind]);
+        return 2;
+    }
+    return -1;
+}
+
+static bool configure(struct daemon *daemon, const struct arguments *arguments) {
+    const char *path = arguments->config ? arguments->config : CONFIG_PATH;
+    struct fault fault;
+    int r = config_init(&daemon->config);
+
+    if (r < 0) {
+        log_error("configuration: %s", strerror(-r));
+        return false;
+    }
+    if (config_read(&daemon->config, path, arguments->config != NULL, &fault) != WIPYD_ERROR_NONE) {
+        log_error("%s", fault.story);
+        return false;
+    }
+    log_setup((int)daemon->config.log_level);
+    for (unsigned i = 0; i < arguments->n_ports; i++) {
+        r = config_add_port(&daemon->config, arguments->ports[i]);
+        if (r < 0) {
+            log_error("%s: %s", arguments->ports[i], strerror(-r));
+            return false;
+        }
+    }
+    if (mkdir(daemon->config.state_directory, 0700) < 0 && errno != EEXIST)
+        log_warning("%s: %s; boards can't be flashed until their own data can be saved there",
+                    daemon->config.state_directory, strerror(errno));
+    return true;
+}
+
+static int open_bus(const char *which, sd_bus **ret) {
+    sd_bus *bus = NULL;
+    int r;
+
+    if (!strcmp(which, "system"))
+        return sd_bus_open_system(ret);
+    if (!strcmp(which, "session"))
+        return sd_bus_open_user(ret);
+    r = sd_bus_new(&bus);
+    if (r >= 0)
+        r = sd_bus_set_address(bus, which);
+    if (r >= 0)
+        r = sd_bus_set_bus_client(bus, true);
+    if (r >= 0)
+        r = sd_bus_start(bus);
+    if (r < 0) {
+        sd_bus_unref(bus);
+        return r;
+    }
+    *ret = bus;
+    return 0;
+}
+
+/* ---- the way down
+ * ---------------------------------------------------------------------------------------------- */
+
+static void on_fleet_closed(void *userdata) {
+    struct daemon *daemon = userdata;
+
+    daemon->fleet = NULL;
+    daemon->service = service_close(daemon->service);
+    daemon->bus_loop = bus_loop_close(daemon->bus_loop);
+    for (size_t i = 0; i < sizeof daemon->signals / sizeof *daemon->signals; i++)
+        uv_close((uv_handle_t *)&daemon->signals[i], NULL);
+}
+
+static void stop(struct daemon *daemon) {
+    if (daemon->is_stopping)
+        return;
+    daemon->is_stopping = true;
+    sd_notify(0, "STOPPING=1");
+    fleet_close(daemon->fleet, on_fleet_closed, daemon);
+}
+
+static void on_signal(uv_signal_t *handle, int number) {
+    log_info("%s: stopping", strsignal(number));
+    stop(handle->data);
+}
+
+static void on_bus_lost(void *userdata, int r) {
+    struct daemon *daemon = userdata;
+
+    log_error("the bus is gone: %s", strerror(-r));
+    daemon->exit_code = 1;
+    stop(daemon);
+}
+
+/* ---- the way up
+ * ------------------------------------------------------------------------------------------------ */
+
+static int start(struct daemon *daemon, const char *which_bus) {
+    static const int signal_numbers[] = { SIGTERM, SIGINT };
+    sd_bus *bus = NULL;
+    int r = open_bus(which_bus, &bus);
+
+    if (r < 0) {
+        log_error("bus %s: %s", which_bus, strerror(-r));
+        return r;
+    }
+    r = service_new(&daemon->service, &daemon->loop, bus);
+    if (r >= 0)
+        r = bus_loop_new(&daemon->bus_loop, &daemon->loop, bus, on_bus_lost, daemon);
+    if (r >= 0)
+        r = fleet_new(&daemon->fleet, &daemon->loop, &daemon->config, service_fleet_events(),
+                      daemon->service);
+    if (r >= 0) {
+        service_attach(daemon->service, daemon->fleet);
+        r = service_announce(daemon->service);
+        if (r == -EEXIST)
+            log_error("another wipyd is running on this bus");
+    }
+    sd_bus_unref(bus);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < sizeof signal_numbers / sizeof *signal_numbers; i++) {
+        uv_signal_init(&daemon->loop, &daemon->signals[i]);
+        daemon->signals[i].data = daemon;
+        uv_signal_start(&daemon->signals[i], on_signal, signal_numbers[i]);
+    }
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    static struct daemon daemon;
+    struct arguments arguments;
+    int r = parse_arguments(argc, argv, &arguments);
+
+    if (r >= 0)
+        return r;
+    log_setup(LOG_INFO);
+    if (!configure(&daemon, &arguments)) {
+        config_deinit(&daemon.config);
+        return 1;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    uv_loop_init(&daemon.loop);
+    r = start(&daemon, arguments.bus);
+    if (r < 0) {
+        log_error("can't start: %s", strerror(-r));
+        return 1;
+    }
+    sd_notify(0, "READY=1");
+    log_info("wipyd " WIPYD_VERSION " is ready, %u ports", daemon.config.n_ports);
+    uv_run(&daemon.loop, UV_RUN_DEFAULT);
+    /* Whoever forgot to close a handle is found here. */
+    r = uv_loop_close(&daemon.loop);
+    assert(r == 0);
+    config_deinit(&daemon.config);
+    return daemon.exit_code;
+}
