@@ -1,0 +1,15 @@
+#pragma once
+
+/* Starting a job and staying with it to its end. */
+
+#include "client/client.h"
+#include "client/objects.h"
+
+/*
+ * Makes the call (Flash, FlashFile or Identify), follows the job that it answers with, and leaves the job's
+ * last state in *job (zeroed before; the caller clears). With --no-block it leaves the first one. EXIT_DONE:
+ * look at job->state. Anything else has been told: the call failed, the daemon went away, or the person
+ * detached with Ctrl-C; then *job is as last seen.
+ */
+must_check enum exit_code follow_call(const struct client *client, const struct device *device,
+                                      sd_bus_message *call, struct job *job);

@@ -1,0 +1,46 @@
+/* wipyctl: drives wipyd over D-Bus. */
+
+#include <errno.h>
+#include <locale.h>
+#include <stdio.h>
+
+#include "client/bus.h"
+#include "client/failure.h"
+#include "client/options.h"
+#include "client/verb.h"
+
+static enum exit_code run(struct client *client, int argc, char **argv) {
+    const struct verb *verb;
+    char **arguments;
+    enum exit_code code = options_parse(client, argc, argv, &verb, &arguments);
+
+    if (code != EXIT_DONE)
+        return code;
+    if (client->options.help) {
+        options_help(verb);
+        return EXIT_DONE;
+    }
+    if (client->options.version) {
+        puts("wipyctl " WIPYD_VERSION);
+        return EXIT_DONE;
+    }
+    code = bus_open(client);
+    return code == EXIT_DONE ? verb->run(client, arguments) : code;
+}
+
+int main(int argc, char **argv) {
+    struct client client = { 0 };
+    enum exit_code code;
+
+    /* What can be printed depends on the locale; numbers and times don't. */
+    setlocale(LC_CTYPE, "");
+    code = run(&client, argc, argv);
+    sd_bus_flush_close_unref(client.bus);
+
+    /* An answer that didn't reach its file is no answer. */
+    if ((fflush(stdout) || ferror(stdout)) && code == EXIT_DONE) {
+        perror("wipyctl: standard output");
+        code = EXIT_FAILED;
+    }
+    return (int)code;
+}

@@ -1,0 +1,24 @@
+#pragma once
+
+/* The command line: one table of options, from which the parser and every --help are made. */
+
+#include "client/client.h"
+#include "client/verb.h"
+
+/* Groups of options that a verb may take besides the common ones. */
+#define OPTION_FOR_JOBS  1u /* --baud, --connect-timeout, --no-block */
+#define OPTION_FOR_FLASH 2u /* --dry-run */
+
+/* The rates and times that the daemon takes (org.wipyd1.Device.xml). */
+#define OPTION_BAUD_MIN              9600
+#define OPTION_BAUD_MAX              4000000
+#define OPTION_CONNECT_TIMEOUT_MAX_S 3600
+
+/*
+ * Fills client->options, and gives the verb and its arguments, which are argv's, reordered: options may stand
+ * anywhere. *verb is NULL only with --version or with a --help for no verb; the caller sees to both.
+ */
+must_check enum exit_code options_parse(struct client *client, int argc, char **argv,
+                                        const struct verb **verb, char ***arguments);
+/* verb: NULL for the program's own help. On standard output. */
+void options_help(const struct verb *verb);

@@ -1,0 +1,17 @@
+#pragma once
+
+/* How a job ended, told once and clearly. */
+
+#include "client/client.h"
+#include "client/objects.h"
+
+/* A flash job that has ended: a sentence (with --dry-run a table of the plan) and what the person should do,
+ * or why it failed. JSON: the job; of a failed one with "message" and "hint" besides. */
+enum exit_code outcome_of_flash(const struct client *client, const struct device *device,
+                                const struct job *job);
+/* EXIT_DONE for a job that is done; why it isn't, otherwise. JSON: an error object. */
+must_check enum exit_code outcome_check(const struct client *client, const struct device *device,
+                                        const struct job *job);
+/* A job that was started with --no-block. */
+enum exit_code outcome_of_start(const struct client *client, const struct device *device,
+                                const struct job *job);

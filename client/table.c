@@ -1,0 +1,60 @@
+#include "client/table.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "client/terminal.h"
+#include "client/text.h"
+
+static const struct {
+    const char *word, *colour;
+} state_colours[] = {
+    { "done", "green" },       { "equal", "green" },    { "written", "green" },  { "failed", "red" },
+    { "cancelled", "yellow" }, { "waiting", "yellow" }, { "differs", "yellow" }, { "unplugged", "yellow" },
+};
+
+void table_open(struct table *table, const struct client *client, const struct table_column *columns,
+                size_t n_columns) {
+    *table = (struct table) { .columns = columns, .n_columns = n_columns };
+    scols_init_debug(0);
+    table->scols = scols_new_table();
+    if (!table->scols)
+        return;
+    scols_table_enable_noheadings(table->scols, client->options.no_legend);
+    scols_table_enable_colors(table->scols, terminal_has_colours(stdout));
+    for (size_t i = 0; i < n_columns; i++) {
+        int flags = columns[i].kind == TABLE_RIGHT     ? SCOLS_FL_RIGHT
+                    : columns[i].kind == TABLE_ELASTIC ? SCOLS_FL_TRUNC
+                                                       : 0;
+
+        scols_table_new_column(table->scols, columns[i].title, 0, flags);
+    }
+}
+
+static void colour(struct libscols_line *line, size_t column, const char *text) {
+    for (size_t i = 0; i < sizeof(state_colours) / sizeof(state_colours[0]); i++)
+        if (!strcmp(text, state_colours[i].word))
+            scols_cell_set_color(scols_line_get_cell(line, column), state_colours[i].colour);
+}
+
+void table_row(struct table *table, const char *const texts[]) {
+    struct libscols_line *line = table->scols ? scols_table_new_line(table->scols, NULL) : NULL;
+
+    for (size_t i = 0; line && i < table->n_columns; i++) {
+        char *text = strdup(text_or_dash(texts[i]));
+
+        if (!text)
+            return;
+        text_clean(text);
+        if (table->columns[i].kind == TABLE_STATE)
+            colour(line, i, text);
+        scols_line_refer_data(line, i, text); /* takes ownership */
+    }
+}
+
+void table_close(struct table *table) {
+    if (table->scols && !scols_table_is_empty(table->scols))
+        scols_print_table(table->scols);
+    scols_unref_table(table->scols);
+    table->scols = NULL;
+}

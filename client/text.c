@@ -1,0 +1,142 @@
+#include "client/text.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <wchar.h>
+#include <wctype.h>
+
+#include "client/terminal.h"
+
+static const char *const escapes[TEXT_STYLE_COUNT] = {
+    [TEXT_FAINT] = "\033[2m",  [TEXT_STRONG] = "\033[1m",    [TEXT_GOOD] = "\033[32m",
+    [TEXT_BAD] = "\033[1;31m", [TEXT_ACTION] = "\033[1;33m",
+};
+
+/* The embeddings, overrides and isolates of Unicode's bidirectional algorithm (UAX 9) count as printable, but
+ * can make a line read as another. */
+static bool turns_direction(wchar_t c) {
+    return (c >= 0x202A && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069) || c == 0x200E || c == 0x200F;
+}
+
+void text_clean(char *text) {
+    mbstate_t state = { 0 };
+    char *from = text, *to = text;
+    size_t length = strlen(text);
+
+    while (length) {
+        wchar_t c;
+        size_t n = mbrtowc(&c, from, length, &state);
+
+        if (n == (size_t)-1 || n == (size_t)-2) {
+            memset(&state, 0, sizeof(state));
+            *to++ = '?';
+            n = 1;
+        } else if (!iswprint((wint_t)c) || turns_direction(c)) {
+            *to++ = '?';
+        } else {
+            memmove(to, from, n);
+            to += n;
+        }
+        from += n;
+        length -= n;
+    }
+    *to = '\0';
+}
+
+size_t text_columns(const char *text) {
+    mbstate_t state = { 0 };
+    size_t columns = 0, length = strlen(text);
+
+    while (length) {
+        wchar_t c;
+        size_t n = mbrtowc(&c, text, length, &state);
+        int width = n == (size_t)-1 || n == (size_t)-2 ? -1 : wcwidth(c);
+
+        if (width < 0)
+            return columns + length;
+        columns += (size_t)width;
+        text += n;
+        length -= n;
+    }
+    return columns;
+}
+
+__attribute__((format(printf, 4, 0))) static void put(FILE *stream, enum text_style style, const char *end,
+                                                      const char *format, va_list arguments) {
+    const char *escape = terminal_has_colours(stream) ? escapes[style] : NULL;
+    char *text;
+
+    if (vasprintf(&text, format, arguments) < 0)
+        return;
+    text_clean(text);
+    fprintf(stream, "%s%s%s%s", escape ? escape : "", text, escape ? "\033[0m" : "", end);
+    free(text);
+}
+
+void text_put(FILE *stream, enum text_style style, const char *format, ...) {
+    va_list arguments;
+
+    va_start(arguments, format);
+    put(stream, style, "", format, arguments);
+    va_end(arguments);
+}
+
+void text_line(FILE *stream, enum text_style style, const char *format, ...) {
+    va_list arguments;
+
+    va_start(arguments, format);
+    put(stream, style, "\n", format, arguments);
+    va_end(arguments);
+}
+
+const char *text_or_dash(const char *text) {
+    return text && *text ? text : "-";
+}
+
+char *text_bytes(char *buffer, uint64_t bytes) {
+    if (bytes < 1024)
+        snprintf(buffer, TEXT_SIZE, "%" PRIu64 " B", bytes);
+    else if (bytes < 1024 * 1024)
+        snprintf(buffer, TEXT_SIZE, "%" PRIu64 " KiB", bytes / 1024);
+    else if (bytes % (1024 * 1024) == 0)
+        snprintf(buffer, TEXT_SIZE, "%" PRIu64 " MiB", bytes / (1024 * 1024));
+    else
+        snprintf(buffer, TEXT_SIZE, "%.2f MiB", (double)bytes / (1024 * 1024));
+    return buffer;
+}
+
+char *text_clock(char *buffer, uint64_t seconds) {
+    if (seconds < 3600)
+        snprintf(buffer, TEXT_SIZE, "%" PRIu64 ":%02u", seconds / 60, (unsigned)(seconds % 60));
+    else
+        snprintf(buffer, TEXT_SIZE, "%" PRIu64 ":%02u:%02u", seconds / 3600, (unsigned)(seconds / 60 % 60),
+                 (unsigned)(seconds % 60));
+    return buffer;
+}
+
+char *text_duration(char *buffer, uint64_t duration_us) {
+    uint64_t seconds = (duration_us + 500000) / 1000000;
+
+    if (duration_us < 10 * 1000000)
+        snprintf(buffer, TEXT_SIZE, "%.1f s", (double)duration_us / 1e6);
+    else if (seconds < 120)
+        snprintf(buffer, TEXT_SIZE, "%" PRIu64 " s", seconds);
+    else
+        snprintf(buffer, TEXT_SIZE, "%" PRIu64 " min %u s", seconds / 60, (unsigned)(seconds % 60));
+    return buffer;
+}
+
+char *text_iso_time(char *buffer, uint64_t time_us) {
+    time_t seconds = (time_t)(time_us / 1000000);
+    struct tm parts;
+    size_t n;
+
+    /* A year that gmtime can't hold is no time that a daemon wrote. */
+    n = gmtime_r(&seconds, &parts) ? strftime(buffer, TEXT_SIZE, "%Y-%m-%dT%H:%M:%S", &parts) : 0;
+    snprintf(buffer + n, TEXT_SIZE - n, ".%03uZ", (unsigned)(time_us / 1000 % 1000));
+    return buffer;
+}

@@ -1,0 +1,46 @@
+#pragma once
+
+/*
+ * Words for people. Everything that wipyctl prints outside JSON goes through text_put() and text_line(),
+ * which replace what could steer a terminal: names come from files, boards and the daemon.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum text_style {
+    TEXT_PLAIN,
+    TEXT_FAINT,
+    TEXT_STRONG,
+    TEXT_GOOD,
+    TEXT_BAD,
+    TEXT_ACTION, /* what a person should do */
+    TEXT_STYLE_COUNT
+};
+
+/* Prints, in colour where the stream has it. Control characters, line ends among them, become '?'. */
+__attribute__((format(printf, 3, 4))) void text_put(FILE *stream, enum text_style style, const char *format,
+                                                    ...);
+/* The same and a line end. */
+__attribute__((format(printf, 3, 4))) void text_line(FILE *stream, enum text_style style, const char *format,
+                                                     ...);
+
+/* Replaces, in place, every character that the locale can't print, and every control or direction character.
+ */
+void text_clean(char *text);
+/* Columns that clean text takes on a terminal. */
+size_t text_columns(const char *text);
+/* "-" for nothing known, otherwise the text itself. */
+const char *text_or_dash(const char *text);
+
+/* The following write into a buffer that has room for TEXT_SIZE bytes, and return it. */
+#define TEXT_SIZE 48
+/* "812 B", "512 KiB", "1.21 MiB". */
+char *text_bytes(char *buffer, uint64_t bytes);
+/* "0:07", "12:30", "1:02:03", for what is counted down. */
+char *text_clock(char *buffer, uint64_t seconds);
+/* "0.8 s", "93 s", "3 min 20 s", for what has been. */
+char *text_duration(char *buffer, uint64_t duration_us);
+/* "2026-01-31T12:00:00.250Z" of microseconds since 1970. */
+char *text_iso_time(char *buffer, uint64_t time_us);

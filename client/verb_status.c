@@ -1,0 +1,169 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "client/failure.h"
+#include "client/objects.h"
+#include "client/progress.h"
+#include "client/table.h"
+#include "client/text.h"
+#include "client/verb.h"
+#include "proto/names.h"
+#include "proto/phase.h"
+
+#define COLUMNS(columns) columns, sizeof(columns) / sizeof((columns)[0])
+
+static enum exit_code print_json(const struct client *client, const struct objects *objects,
+                                 const struct manager *manager) {
+    struct json json;
+
+    json_begin(&json, client->options.json);
+    json_map_begin(&json);
+    json_string(&json, "version");
+    json_string(&json, manager->version);
+    json_string(&json, "devices");
+    objects_to_json(&objects->devices, &device_interface, &json);
+    json_string(&json, "jobs");
+    objects_to_json(&objects->jobs, &job_interface, &json);
+    json_string(&json, "firmware");
+    objects_to_json(&objects->firmware, &firmware_interface, &json);
+    json_map_end(&json);
+    return json_print(&json) < 0 ? failure_known(client, WIPYD_ERROR_NO_MEMORY, NULL) : EXIT_DONE;
+}
+
+static bool is_final(const struct job *job) {
+    enum wipyd_job_state state = wipyd_job_state_from_word(job->state);
+
+    return state != WIPYD_JOB_STATE_COUNT && wipyd_job_state_is_final(state);
+}
+
+static void print_version(const struct manager *manager) {
+    text_line(stdout, TEXT_STRONG, "wipyd %s", manager->version);
+    putchar('\n');
+}
+
+static void print_devices(const struct client *client, const struct objects *objects) {
+    static const struct table_column columns[] = {
+        { "DEVICE", TABLE_LEFT }, { "BOARD", TABLE_LEFT }, { "RELEASE", TABLE_LEFT },
+        { "MAC", TABLE_LEFT },    { "NOW", TABLE_STATE },
+    };
+    const struct device *devices = objects->devices.items;
+    struct table table;
+
+    table_open(&table, client, COLUMNS(columns));
+    for (size_t i = 0; i < objects->devices.n; i++) {
+        const struct device *device = &devices[i];
+        const struct job *job = objects_job(objects, device->job);
+        char now[128] = "idle";
+
+        if (job)
+            progress_summary(job, now, sizeof(now));
+        else if (!device->present)
+            strcpy(now, "unplugged");
+        table_row(&table,
+                  (const char *[]) { device->name, device->board, device->release, device->mac, now });
+    }
+    table_close(&table);
+    if (!objects->devices.n)
+        puts("No devices. Plug in a board's USB adapter.");
+}
+
+/* What a job came to: its error, how long it took, or how far it is. */
+static void describe(const struct job *job, char *buffer, size_t n) {
+    enum wipyd_error error = wipyd_error_from_bus_name(job->error);
+    char took[TEXT_SIZE];
+
+    if (!is_final(job))
+        progress_summary(job, buffer, n);
+    else if (*job->error)
+        snprintf(buffer, n, "%s", error == WIPYD_ERROR_COUNT ? job->error : wipyd_error_sentence(error));
+    else
+        snprintf(buffer, n, "took %s%s", text_duration(took, job->finished_at_us - job->started_at_us),
+                 job->dry_run ? ", dry run" : "");
+}
+
+static void print_jobs(const struct client *client, const struct objects *objects) {
+    static const struct table_column columns[] = {
+        { "JOB", TABLE_RIGHT },     { "DEVICE", TABLE_LEFT }, { "WHAT", TABLE_LEFT },
+        { "FIRMWARE", TABLE_LEFT }, { "STATE", TABLE_STATE }, { "DETAILS", TABLE_ELASTIC },
+    };
+    const struct job *jobs = objects->jobs.items;
+    struct table table;
+
+    if (objects->jobs.n)
+        putchar('\n');
+    table_open(&table, client, COLUMNS(columns));
+    for (size_t i = 0; i < objects->jobs.n; i++) {
+        const struct job *job = &jobs[i];
+        const struct device *device = objects_device(objects, job->device);
+        char id[16], details[160];
+
+        snprintf(id, sizeof(id), "%" PRIu32, job->id);
+        describe(job, details, sizeof(details));
+        table_row(&table,
+                  (const char *[]) { id, device ? device->name : job->device, job->kind,
+                                     *job->release ? job->release : job->package, job->state, details });
+    }
+    table_close(&table);
+}
+
+static void print_firmware(const struct client *client, const struct objects *objects) {
+    static const struct table_column columns[] = {
+        { "FIRMWARE", TABLE_LEFT }, { "RELEASE", TABLE_LEFT },    { "FOR FLASH OF", TABLE_LEFT },
+        { "SIZE", TABLE_RIGHT },    { "PACKAGE", TABLE_ELASTIC },
+    };
+    const struct firmware *firmware = objects->firmware.items;
+    struct table table;
+
+    if (objects->firmware.n)
+        putchar('\n');
+    table_open(&table, client, COLUMNS(columns));
+    for (size_t i = 0; i < objects->firmware.n; i++) {
+        const uint64_t *flash_sizes = firmware[i].flash_sizes.items;
+        char size[TEXT_SIZE], one[TEXT_SIZE], all[4 * TEXT_SIZE] = "";
+
+        for (size_t j = 0; j < firmware[i].flash_sizes.n && j < 4; j++) {
+            strcat(all, j ? ", " : "");
+            strcat(all, text_bytes(one, flash_sizes[j]));
+        }
+        table_row(&table, (const char *[]) { firmware[i].board, firmware[i].release, all,
+                                             text_bytes(size, firmware[i].bytes), firmware[i].name });
+    }
+    table_close(&table);
+}
+
+/* Sentences are too long for a table, and too important to be cut. */
+static void print_actions(const struct objects *objects) {
+    const struct device *devices = objects->devices.items;
+
+    for (size_t i = 0; i < objects->devices.n; i++) {
+        const struct job *job = objects_job(objects, devices[i].job);
+
+        if (job && *job->user_action)
+            text_line(stdout, TEXT_ACTION, "%s: %s", devices[i].name, job->user_action);
+    }
+}
+
+enum exit_code verb_status(struct client *client, char **arguments) {
+    struct objects objects = { 0 };
+    struct manager manager = { 0 };
+    enum exit_code code;
+
+    (void)arguments;
+    code = object_load(client, &manager_interface, WIPYD_ROOT_PATH, &manager);
+    if (code == EXIT_DONE)
+        code = objects_load(client, &objects);
+    if (code == EXIT_DONE && client->options.json) {
+        code = print_json(client, &objects, &manager);
+    } else if (code == EXIT_DONE) {
+        if (!client->options.quiet && !client->options.no_legend)
+            print_version(&manager);
+        print_devices(client, &objects);
+        print_actions(&objects);
+        print_jobs(client, &objects);
+        print_firmware(client, &objects);
+    }
+    objects_clear(&objects);
+    properties_clear(&manager_interface, &manager);
+    return code;
+}
