@@ -41,7 +41,7 @@ SIM_SRC    := $(wildcard tests/sim/*.c)
 UNIT_SRC   := $(wildcard tests/unit/test_*.c)
 UNIT_BIN   := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 LIB := $(BUILD)/libwipyd.a
-ALL_SRC := $(PROTO_SRC) $(DAEMON_SRC) daemon/main.c $(CLIENT_SRC) $(SIM_SRC) $(wildcard tests/*/*.c)
+ALL_C := $(wildcard proto/*.[ch] daemon/*.[ch] daemon/*/*.[ch] client/*.[ch] tests/*/*.[ch])
 
 .DELETE_ON_ERROR:
 .PHONY: all
@@ -69,3 +69,83 @@ $(BUILD)/%.o: %.c Makefile
 	$(CC) $(ALL_CFLAGS) $$(pkg-config --cflags $(PKGS_DAEMON) $(PKGS_CLIENT) libdeflate) -c -o $@ $<
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+# ---- for people --------------------------------------------------------------------------------------------------
+.PHONY: deps deps-check demo test test-run check bench check-hardware format install clean help sim
+
+deps: ## Install the Debian packages that building and testing need (root or sudo); nothing to do when they are there
+	@tests/deps.sh $(DEPS_BUILD) $(DEPS_TEST)
+
+deps-check:
+	@tests/deps.sh $(DEPS_BUILD) $(DEPS_TEST) $(DEPS_CHECK)
+
+# The targets that bring their own packages build in a second make, after the packages are there.
+demo: deps ## Plug in a simulated board and flash it, with a private bus
+	@$(MAKE) --no-print-directory all sim
+	@WIPYD_BUILD=$(BUILD) python3 tests/demo.py
+
+test: deps ## Build everything and pass all tests
+	@$(MAKE) --no-print-directory all sim $(UNIT_BIN)
+	@$(MAKE) --no-print-directory test-run
+
+test-run: all sim $(UNIT_BIN)
+	@WIPYD_BUILD=$(BUILD) WIPYD_SAN=$(SAN) python3 tests/run.py $(TESTS)
+
+sim: $(BUILD)/wipysim ## Build the simulated board
+
+check: deps-check ## Format, layer fences, gcc and clang, clang-tidy, cppcheck, and the tests under ASan and UBSan
+	@$(MAKE) --no-print-directory check-format check-fences check-compilers check-static check-interfaces check-san
+
+.PHONY: check-format check-fences check-compilers check-static check-interfaces check-san
+check-format: ## One format for all C
+	clang-format --dry-run -Werror $(ALL_C)
+
+check-fences: ## Which room may include what
+	python3 tests/check/fences.py
+
+check-compilers: ## All warnings are errors, with gcc and with clang
+	@$(MAKE) --no-print-directory CC=gcc BUILD=$(BUILD)/gcc everything
+	@$(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/clang everything
+
+check-static: ## clang-tidy and cppcheck
+	clang-tidy --quiet --warnings-as-errors='*' $(DAEMON_SRC) daemon/main.c $(CLIENT_SRC) $(PROTO_SRC) -- \
+	  $(CSTD) $$(pkg-config --cflags $(PKGS_DAEMON) $(PKGS_CLIENT))
+	cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability \
+	  --suppress=missingIncludeSystem -I. -D_GNU_SOURCE daemon client proto
+
+check-interfaces: all sim ## What the daemon says of itself equals the XML
+	@WIPYD_BUILD=$(BUILD) python3 tests/run.py -k introspection
+
+check-san: ## The whole suite under ASan and UBSan
+	@$(MAKE) --no-print-directory SAN=1 BUILD=$(BUILD)/san test-run
+
+.PHONY: everything
+everything: all sim $(UNIT_BIN)
+
+bench: deps ## Measure speed and memory on paced boards, against the budgets
+	@$(MAKE) --no-print-directory all sim
+	@WIPYD_BUILD=$(BUILD) python3 tests/bench/bench.py
+
+check-hardware: all ## Flash PACKAGE=... to whatever answers on PORT=..., and check it
+	@WIPYD_BUILD=$(BUILD) python3 tests/hardware.py --port '$(PORT)' --package '$(PACKAGE)'
+
+format: ## Bring all C into the one format
+	clang-format -i $(ALL_C)
+
+install: all ## Install below DESTDIR and PREFIX
+	install -D -m 755 $(BUILD)/wipyd $(DESTDIR)$(PREFIX)/libexec/wipyd
+	install -D -m 755 $(BUILD)/wipyctl $(DESTDIR)$(PREFIX)/bin/wipyctl
+	install -D -m 644 systemd/wipyd.conf $(DESTDIR)$(SYSCONFDIR)/wipyd.conf
+	install -D -m 644 systemd/org.wipyd1.conf $(DESTDIR)$(PREFIX)/share/dbus-1/system.d/org.wipyd1.conf
+	install -D -m 644 systemd/org.wipyd1.service $(DESTDIR)$(PREFIX)/share/dbus-1/system-services/org.wipyd1.service
+	install -d $(DESTDIR)$(PREFIX)/share/dbus-1/interfaces $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 644 proto/org.wipyd1.*.xml $(DESTDIR)$(PREFIX)/share/dbus-1/interfaces/
+	sed 's,^ExecStart=.*,ExecStart=$(PREFIX)/libexec/wipyd,' systemd/wipyd.service \
+	  > $(DESTDIR)$(PREFIX)/lib/systemd/system/wipyd.service
+	install -D -m 644 udev/90-wipyd.rules $(DESTDIR)$(PREFIX)/lib/udev/rules.d/90-wipyd.rules
+
+clean: ## Remove what was built
+	rm -rf build build-*
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

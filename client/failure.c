@@ -21,24 +21,13 @@ enum exit_code failure_exit_code(enum wipyd_error error) {
     return exit_codes[error] ? exit_codes[error] : EXIT_FAILED;
 }
 
-/* The daemon's error text begins with the sentence that the message is already: what follows it is the story.
- */
-static const char *story_of(const struct failure *failure) {
-    const char *story = failure->story ? failure->story : "";
-    size_t n = strlen(failure->message);
-
-    if (!strncmp(story, failure->message, n))
-        story += n;
-    return story + strspn(story, " ");
-}
-
 static void print_json(enum json_mode mode, const struct failure *failure) {
     const struct {
         const char *key, *value;
     } rows[] = {
         { "error", failure->name },
         { "message", failure->message },
-        { "story", story_of(failure) },
+        { "story", failure->story },
         { "hint", failure->hint },
     };
     struct json json;
@@ -61,8 +50,8 @@ enum exit_code failure_report(const struct client *client, const struct failure 
     }
     fflush(stdout);
     text_line(stderr, TEXT_BAD, "wipyctl: %s", failure->message);
-    if (*story_of(failure))
-        text_line(stderr, TEXT_PLAIN, "  %s", story_of(failure));
+    if (failure->story && *failure->story)
+        text_line(stderr, TEXT_PLAIN, "  %s", failure->story);
     if (failure->hint && *failure->hint)
         text_line(stderr, TEXT_PLAIN, "hint: %s", failure->hint);
     return failure->exit_code;

@@ -48,6 +48,7 @@ static const struct property job_properties[] = {
     ROW(job, error_text, "ErrorText", string),
     ROW(job, user_action, "UserAction", string),
     ROW(job, package, "Package", string),
+    ROW(job, board, "Board", string),
     ROW(job, release, "Release", string),
     ROW(job, regions, "Regions", regions),
     ROW(job, started_at_us, "StartedAt", time),
@@ -78,8 +79,7 @@ const struct interface *interface_find(const char *name) {
     return NULL;
 }
 
-/* ---- one object
- * ---------------------------------------------------------------------------------------------- */
+/* ---- one object ------------------------------------------------------------------------------ */
 
 /* Strings that the daemon left out are "", so that nobody has to ask for NULL. */
 static int fill_absent(const struct interface *interface, void *object) {
@@ -174,8 +174,7 @@ void job_clear_p(struct job *job) {
     properties_clear(&job_interface, job);
 }
 
-/* ---- all objects
- * --------------------------------------------------------------------------------------------- */
+/* ---- all objects ----------------------------------------------------------------------------- */
 
 static struct list *list_of(struct objects *objects, const struct interface *interface) {
     if (interface == &device_interface)

@@ -13,7 +13,7 @@ struct device {
 };
 
 struct job {
-    char *path, *kind, *device, *state, *phase, *error, *error_text, *user_action, *package, *release;
+    char *path, *kind, *device, *state, *phase, *error, *error_text, *user_action, *package, *board, *release;
     uint32_t id, rate, baud;
     bool dry_run;
     double progress;

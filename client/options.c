@@ -49,8 +49,7 @@ static const struct option_row rows[ID_COUNT] = {
     [ID_VERSION] = { "version", NULL, no_argument, 0, 0, "Show wipyctl's version" },
 };
 
-/* ---- help
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- help ------------------------------------------------------------------------------------ */
 
 static void print_options(unsigned groups, bool common) {
     for (size_t i = 0; i < ID_COUNT; i++) {
@@ -99,8 +98,7 @@ void options_help(const struct verb *verb) {
     print_options(verb->options, true);
 }
 
-/* ---- parsing
- * ------------------------------------------------------------------------------------------------- */
+/* ---- parsing --------------------------------------------------------------------------------- */
 
 /* The first mistake is told once the whole line is read: a --json may follow it. */
 struct parse {

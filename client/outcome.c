@@ -9,8 +9,7 @@
 #include "client/text.h"
 #include "proto/phase.h"
 
-/* ---- failures
- * ------------------------------------------------------------------------------------------------ */
+/* ---- failures -------------------------------------------------------------------------------- */
 
 /* An error that this client doesn't know, from a daemon that is newer, still has its story. */
 static struct failure failure_of(const struct job *job) {
@@ -70,8 +69,7 @@ enum exit_code outcome_check(const struct client *client, const struct device *d
     return failure.exit_code;
 }
 
-/* ---- success
- * ------------------------------------------------------------------------------------------------- */
+/* ---- success --------------------------------------------------------------------------------- */
 
 static void print_plan(const struct client *client, const struct job *job) {
     static const struct table_column columns[] = {
@@ -103,9 +101,9 @@ static size_t count_equal(const struct job *job) {
 }
 
 /* "WiPy 1.20.1.r1", or what is known of it. */
-static void name_firmware(const struct device *device, const struct job *job, char *buffer, size_t n) {
+static void name_firmware(const struct job *job, char *buffer, size_t n) {
     if (*job->release)
-        snprintf(buffer, n, "%s%s%s", device->board, *device->board ? " " : "", job->release);
+        snprintf(buffer, n, "%s%s%s", job->board, *job->board ? " " : "", job->release);
     else
         snprintf(buffer, n, "%s", *job->package ? job->package : "the firmware");
 }
@@ -114,7 +112,7 @@ static void print_success(const struct client *client, const struct device *devi
     size_t n_equal = count_equal(job), n = job->regions.n;
     char firmware[256], took[TEXT_SIZE];
 
-    name_firmware(device, job, firmware, sizeof(firmware));
+    name_firmware(job, firmware, sizeof(firmware));
     text_duration(took,
                   job->finished_at_us > job->started_at_us ? job->finished_at_us - job->started_at_us : 0);
     if (job->dry_run) {
@@ -134,8 +132,7 @@ static void print_success(const struct client *client, const struct device *devi
     }
 }
 
-/* ---- either
- * -------------------------------------------------------------------------------------------------- */
+/* ---- either ---------------------------------------------------------------------------------- */
 
 static enum exit_code print_json(const struct client *client, const struct job *job, bool failed) {
     struct failure failure = failure_of(job);

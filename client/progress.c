@@ -30,8 +30,7 @@ void progress_open(struct progress *progress, const struct client *client, const
     };
 }
 
-/* ---- numbers
- * ------------------------------------------------------------------------------------------------- */
+/* ---- numbers --------------------------------------------------------------------------------- */
 
 /* A daemon that is newer than we are may have phases of its own: their word has to do. */
 static const char *label_of(const struct job *job) {
@@ -68,8 +67,7 @@ char *progress_summary(const struct job *job, char *buffer, size_t n) {
     return buffer;
 }
 
-/* ---- the redrawn line
- * ---------------------------------------------------------------------------------------- */
+/* ---- the redrawn line ------------------------------------------------------------------------ */
 
 static void put_bar(double fraction, size_t columns) {
     static const char *const eighths[] = { "", "▏", "▎", "▍", "▌", "▋", "▊", "▉" };
@@ -156,8 +154,7 @@ static void redraw(struct progress *progress, const struct job *job) {
     progress->drawn = true;
 }
 
-/* ---- plain lines
- * --------------------------------------------------------------------------------------------- */
+/* ---- plain lines ----------------------------------------------------------------------------- */
 
 /* A job goes through comparing, erasing, writing and verifying once per region: only the first time is news.
  */
@@ -179,8 +176,7 @@ static void print_if_news(struct progress *progress, const struct job *job) {
     fflush(stdout);
 }
 
-/* ---- both
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- both ------------------------------------------------------------------------------------ */
 
 static void show_action(struct progress *progress, const struct job *job) {
     /* In JSON's company a person may still be at the terminal, and the job waits for them. */

@@ -7,8 +7,7 @@
 #include "client/property.h"
 #include "client/text.h"
 
-/* ---- basic types
- * ------------------------------------------------------------------------------------------- */
+/* ---- basic types ----------------------------------------------------------------------------- */
 
 static void string_clear(void *slot) {
     char **text = slot;
@@ -125,8 +124,7 @@ const struct property_type property_u64 = { "t", u64_read, NULL, u64_to_json, u6
 const struct property_type property_time = { "t", u64_read, NULL, time_to_json, time_show };
 const struct property_type property_double = { "d", double_read, NULL, double_to_json, double_show };
 
-/* ---- lists
- * --------------------------------------------------------------------------------------------------- */
+/* ---- lists ----------------------------------------------------------------------------------- */
 
 void *list_next(struct list *list, size_t item_size) {
     void *items = realloc(list->items, (list->n + 1) * item_size);

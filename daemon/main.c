@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -137,8 +138,7 @@ static int open_bus(const char *which, sd_bus **ret) {
     return 0;
 }
 
-/* ---- the way down
- * ---------------------------------------------------------------------------------------------- */
+/* ---- the way down ---------------------------------------------------------------------------- */
 
 static void on_fleet_closed(void *userdata) {
     struct daemon *daemon = userdata;
@@ -171,8 +171,7 @@ static void on_bus_lost(void *userdata, int r) {
     stop(daemon);
 }
 
-/* ---- the way up
- * ------------------------------------------------------------------------------------------------ */
+/* ---- the way up ------------------------------------------------------------------------------ */
 
 static int start(struct daemon *daemon, const char *which_bus) {
     static const int signal_numbers[] = { SIGTERM, SIGINT };
@@ -214,6 +213,9 @@ int main(int argc, char **argv) {
     if (r >= 0)
         return r;
     log_setup(LOG_INFO);
+    /* Reading a package frees large blocks; glibc would answer by keeping such blocks in the heap from then
+     * on, where they stay resident. */
+    mallopt(M_MMAP_THRESHOLD, 128 * 1024);
     if (!configure(&daemon, &arguments)) {
         config_deinit(&daemon.config);
         return 1;

@@ -12,8 +12,7 @@
 
 #define STATE_DIRECTORY_DEFAULT "/var/lib/wipyd"
 
-/* ---- keys: the one list
- * ------------------------------------------------------------------------------------------ */
+/* ---- keys: the one list ---------------------------------------------------------------------- */
 
 enum key_type {
     KEY_PATH,      /* char *: an absolute path */
@@ -47,8 +46,7 @@ static const struct {
     { "info", LOG_INFO }, { "debug", LOG_DEBUG },
 };
 
-/* ---- values
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static void *field(struct config *config, const struct key *key) {
     return (char *)config + key->offset;
@@ -100,8 +98,7 @@ static int replace_text(char **text, const char *value) {
     return 0;
 }
 
-/* ---- one file
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- one file -------------------------------------------------------------------------------- */
 
 /* inih reads, splits and calls back. It reads through us, line by line, so that a line's number is known when
  * its key is handled; it knows no number there, and goes on after an error. */
@@ -260,8 +257,7 @@ static enum wipyd_error read_file(struct config *config, const char *path, bool 
     return reading.result;
 }
 
-/* ---- all files
- * --------------------------------------------------------------------------------------------------- */
+/* ---- all files ------------------------------------------------------------------------------- */
 
 static int is_drop_in(const struct dirent *entry) {
     size_t length = strlen(entry->d_name);

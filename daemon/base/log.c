@@ -40,8 +40,7 @@ void log_setup(int level) {
     log_to_journal = stderr_is_journal();
 }
 
-/* ---- text that may come from anywhere
- * ---------------------------------------------------------------------------- */
+/* ---- text that may come from anywhere -------------------------------------------------------- */
 
 /* The length of the UTF-8 sequence at text, 0 when there is none, or a control character (U+0080..9F too). */
 static size_t printable_length(const unsigned char *text) {
@@ -96,8 +95,7 @@ static void make_printable(char *text) {
     }
 }
 
-/* ---- where it goes
- * ----------------------------------------------------------------------------------------------- */
+/* ---- where it goes --------------------------------------------------------------------------- */
 
 static const char *level_word(int level) {
     static const char *const words[] = { "emerg",   "alert",  "crit", "error",

@@ -47,8 +47,7 @@ struct fleet {
     void *closed_userdata;
 };
 
-/* ---- devices
- * --------------------------------------------------------------------------------------------------- */
+/* ---- devices --------------------------------------------------------------------------------- */
 
 static bool is_there(const char *node) {
     struct stat st;
@@ -138,8 +137,7 @@ struct fleet_device *fleet_device_at(struct fleet *fleet, unsigned index) {
     return index < fleet->n_devices ? fleet->devices[index] : NULL;
 }
 
-/* ---- packages
- * -------------------------------------------------------------------------------------------------- */
+/* ---- packages -------------------------------------------------------------------------------- */
 
 static void remove_package(struct fleet *fleet, unsigned index) {
     struct firmware_package *package = fleet->packages[index];
@@ -193,8 +191,7 @@ static struct firmware_package *choose_package(struct fleet *fleet, const struct
     return best;
 }
 
-/* ---- jobs
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- jobs ------------------------------------------------------------------------------------ */
 
 static void arm_expiry(struct fleet *fleet);
 static void close_when_idle(struct fleet *fleet);
@@ -378,8 +375,10 @@ enum wipyd_error fleet_flash(struct fleet *fleet, struct fleet_device *device,
 
     request.package = choose_package(fleet, device, options->version);
     if (!request.package)
-        return fault_set(fault, WIPYD_ERROR_NO_SUCH_FIRMWARE, "%s",
-                         options->version ? options->version : "no package is at hand for this board");
+        return options->version
+                   ? fault_set(fault, WIPYD_ERROR_NO_SUCH_FIRMWARE, "no package holds release %s",
+                               options->version)
+                   : fault_set(fault, WIPYD_ERROR_NO_SUCH_FIRMWARE, "no package for this board is at hand");
     request.package_name = request.package->name;
     return start(fleet, device, &request, options, ret, fault);
 }
@@ -409,8 +408,7 @@ enum wipyd_error fleet_cancel(struct fleet *fleet, struct fleet_job *job, struct
     return WIPYD_ERROR_NONE;
 }
 
-/* ---- life
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static void free_fleet(struct fleet *fleet) {
     for (unsigned i = 0; i < fleet->n_devices; i++) {

@@ -35,13 +35,13 @@ static int check_package_fd(int fd, uint64_t *ret_bytes, sd_bus_error *error) {
 
     if (seals < 0 || (seals & wanted) != wanted)
         return service_set_error(error, WIPYD_ERROR_INVALID_ARGUMENT,
-                                 "package must be a memfd with all seals.");
+                                 "package must be a memfd with all seals");
     if (fstat(fd, &st) < 0)
         return -errno;
     if (st.st_size == 0)
-        return service_set_error(error, WIPYD_ERROR_PACKAGE_INVALID, "It is empty.");
+        return service_set_error(error, WIPYD_ERROR_PACKAGE_INVALID, "the file is empty");
     if (st.st_size > (off_t)WIPYD_PACKAGE_BYTES_MAX)
-        return service_set_error(error, WIPYD_ERROR_PACKAGE_TOO_LARGE, "At most 8 MiB are taken.");
+        return service_set_error(error, WIPYD_ERROR_PACKAGE_TOO_LARGE, "at most 8 MiB are taken");
     *ret_bytes = (uint64_t)st.st_size;
     return 0;
 }
@@ -83,7 +83,7 @@ static int identify(sd_bus_message *message, void *userdata, sd_bus_error *error
     if (r < 0)
         return r;
     if (options.dry_run)
-        return service_set_error(error, WIPYD_ERROR_UNKNOWN_OPTION, "dry-run");
+        return service_set_error(error, WIPYD_ERROR_UNKNOWN_OPTION, "no option is called \"dry-run\"");
     if (fleet_identify(service->fleet, userdata, &options, &job, &fault) != WIPYD_ERROR_NONE)
         return service_set_error(error, fault.code, fault.story);
     return reply_job(message, job);

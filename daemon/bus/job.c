@@ -5,12 +5,13 @@
 #include "daemon/bus/objects.h"
 #include "proto/names.h"
 
-const char *const job_properties_all[] = { "State",      "Phase",      "Progress",  "BytesDone",
-                                           "BytesTotal", "Rate",       "Baud",      "Error",
-                                           "ErrorText",  "UserAction", "Release",   "Regions",
-                                           "FinishedAt", "Timings",    "WireBytes", NULL };
-const char *const job_properties_often[] = { "State", "Phase", "Progress",   "BytesDone", "BytesTotal",
-                                             "Rate",  "Baud",  "UserAction", "Release",   NULL };
+const char *const job_properties_all[] = { "State",     "Phase",   "Progress", "BytesDone",  "BytesTotal",
+                                           "Rate",      "Baud",    "Error",    "ErrorText",  "UserAction",
+                                           "Board",     "Release", "Regions",  "FinishedAt", "Timings",
+                                           "WireBytes", NULL };
+const char *const job_properties_often[] = { "State",      "Phase",   "Progress", "BytesDone",
+                                             "BytesTotal", "Rate",    "Baud",     "UserAction",
+                                             "Board",      "Release", NULL };
 
 static int cancel(sd_bus_message *message, void *userdata, sd_bus_error *error) {
     struct service *service = service_of_call(message);
@@ -83,6 +84,8 @@ static int get_text(sd_bus *bus, const char *path, const char *interface, const 
         text = status->user_action;
     else if (!strcmp(property, "Package"))
         text = flash_job_package_name(job->flash);
+    else if (!strcmp(property, "Board"))
+        text = package ? package->version.board : "";
     else if (!strcmp(property, "Release"))
         text = package ? package->version.release : "";
     return sd_bus_message_append_basic(reply, 's', text);
@@ -147,6 +150,7 @@ static const sd_bus_vtable vtable[] = {
     TEXT("ErrorText"),
     TEXT("UserAction"),
     TEXT("Package"),
+    TEXT("Board"),
     TEXT("Release"),
     VALUE("Regions", "a(ttsss)"),
     CONST_VALUE("StartedAt", "t"),

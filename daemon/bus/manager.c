@@ -12,7 +12,8 @@ static int find_device(sd_bus_message *message, void *userdata, sd_bus_error *er
         return r;
     device = fleet_find_device(service->fleet, name);
     if (!device)
-        return service_set_error(error, WIPYD_ERROR_NO_SUCH_DEVICE, name);
+        return sd_bus_error_setf(error, wipyd_error_bus_name(WIPYD_ERROR_NO_SUCH_DEVICE),
+                                 "no port and no board is called \"%s\"", name);
     service_device_path(device, path);
     return sd_bus_reply_method_return(message, "o", path);
 }
@@ -28,7 +29,8 @@ static int find_job(sd_bus_message *message, void *userdata, sd_bus_error *error
         return r;
     job = fleet_find_job(service->fleet, id);
     if (!job)
-        return service_set_error(error, WIPYD_ERROR_NO_SUCH_JOB, NULL);
+        return sd_bus_error_setf(error, wipyd_error_bus_name(WIPYD_ERROR_NO_SUCH_JOB),
+                                 "no job has the number %u", id);
     service_job_path(job, path);
     return sd_bus_reply_method_return(message, "o", path);
 }

@@ -44,7 +44,8 @@ void service_device_path(const struct fleet_device *device, char *ret);
 void service_job_path(const struct fleet_job *job, char *ret);
 void service_firmware_path(const struct firmware_package *package, char *ret);
 
-/* Puts fault on error and gives back the negative errno that sd-bus wants. */
+/* Puts code's name and the story, which stands for itself, on error; gives back the negative errno that
+ * sd-bus wants. */
 int service_set_error(sd_bus_error *error, enum wipyd_error code, const char *story);
 
 /* Reads a{sv} into ret, by the table of options; unknown keys, wrong types and values out of bounds are

@@ -38,7 +38,7 @@ static int read_value(sd_bus_message *message, const struct option *option, stru
         r = sd_bus_message_read(message, "v", contents, &number);
         if (r >= 0 && (number < option->least || number > option->most))
             return sd_bus_error_setf(error, wipyd_error_bus_name(WIPYD_ERROR_INVALID_ARGUMENT),
-                                     "%s must be from %u to %u, not %u.", option->key, option->least,
+                                     "%s must be from %u to %u, not %u", option->key, option->least,
                                      option->most, number);
         if (r >= 0)
             memcpy(to, &number, sizeof number);
@@ -51,7 +51,7 @@ static int read_value(sd_bus_message *message, const struct option *option, stru
     }
     if (r < 0)
         return sd_bus_error_setf(error, wipyd_error_bus_name(WIPYD_ERROR_INVALID_ARGUMENT),
-                                 "%s must be of type %s.", option->key, contents);
+                                 "%s must be of type %s", option->key, contents);
     return 0;
 }
 
@@ -71,7 +71,8 @@ int service_read_options(sd_bus_message *message, bool takes_version, struct fle
             return r;
         option = find(key, takes_version);
         if (!option)
-            return service_set_error(error, WIPYD_ERROR_UNKNOWN_OPTION, key);
+            return sd_bus_error_setf(error, wipyd_error_bus_name(WIPYD_ERROR_UNKNOWN_OPTION),
+                                     "no option is called \"%s\"", key);
         r = read_value(message, option, ret, error);
         if (r < 0)
             return r;

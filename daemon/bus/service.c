@@ -32,12 +32,10 @@ void service_firmware_path(const struct firmware_package *package, char *ret) {
 }
 
 int service_set_error(sd_bus_error *error, enum wipyd_error code, const char *story) {
-    return sd_bus_error_setf(error, wipyd_error_bus_name(code), "%s%s%s", wipyd_error_sentence(code),
-                             story && *story ? " " : "", story ? story : "");
+    return sd_bus_error_set(error, wipyd_error_bus_name(code), story);
 }
 
-/* ---- events of the fleet
- * --------------------------------------------------------------------------------------- */
+/* ---- events of the fleet --------------------------------------------------------------------- */
 
 static void warn(int r, const char *what) {
     if (r < 0)
@@ -138,8 +136,7 @@ const struct fleet_events *service_fleet_events(void) {
     return &events;
 }
 
-/* ---- objects
- * --------------------------------------------------------------------------------------------------- */
+/* ---- objects --------------------------------------------------------------------------------- */
 
 static int find_object(sd_bus *bus, const char *path, const char *interface, void *userdata, void **ret,
                        sd_bus_error *error) {
@@ -195,8 +192,7 @@ static int add_objects(struct service *service, struct object_binding *binding,
                                       enumerate_objects, binding);
 }
 
-/* ---- life
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 int service_new(struct service **ret, uv_loop_t *loop, sd_bus *bus) {
     static const struct object_kind *const kinds[] = { &service_devices, &service_jobs, &service_firmware };

@@ -35,7 +35,7 @@ bool firmware_name_is_plain(const char *name) {
 }
 
 /*
- * libarchive's own gzip filter does not look at the CRC (3.6.2: a "TODO" in consume_trailer), so a flipped
+ * libarchive's own gzip filter does not look at the CRC (as of 3.6.2), so a flipped
  * bit would pass: libdeflate unpacks and checks, libarchive reads the tar. The length in the trailer is only
  * a promise, but the buffer is never larger than the limit, and a stream that doesn't keep the promise is
  * refused.

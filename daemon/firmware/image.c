@@ -77,7 +77,7 @@ static bool trailer_is_known(const uint8_t *bytes, size_t size) {
 enum wipyd_error firmware_image_check(const uint8_t *bytes, size_t size, const char *name,
                                       struct fault *fault) {
     struct extent extent;
-    uint8_t checksum, sha256[EVP_MAX_MD_SIZE];
+    uint8_t checksum;
 
     if (size < HEADER_BYTES)
         return fault_set(fault, WIPYD_ERROR_IMAGE_CORRUPT, "%s: 0x%zx bytes are too few for an ESP32 image",
@@ -102,6 +102,8 @@ enum wipyd_error firmware_image_check(const uint8_t *bytes, size_t size, const c
         return fault_set(fault, WIPYD_ERROR_IMAGE_CORRUPT, "%s: the image's checksum is 0x%02x, not 0x%02x",
                          name, checksum, bytes[extent.checksum]);
     if (bytes[HEADER_HASHED]) {
+        uint8_t sha256[EVP_MAX_MD_SIZE];
+
         if (EVP_Digest(bytes, extent.end - SHA256_BYTES, sha256, NULL, EVP_sha256(), NULL) != 1)
             return fault_set(fault, WIPYD_ERROR_SYSTEM, "%s: SHA-256 can't be computed", name);
         if (memcmp(sha256, bytes + extent.end - SHA256_BYTES, SHA256_BYTES) != 0)

@@ -63,8 +63,7 @@ static const struct firmware_member *member_of(const struct planning *p, const s
     return firmware_archive_find(p->archive, op->member);
 }
 
-/* ---- where things are
- * ---------------------------------------------------------------------------------------- */
+/* ---- where things are ------------------------------------------------------------------------ */
 
 /* All members that the script names, and the partition table among them. */
 static enum wipyd_error read_members(struct planning *p) {
@@ -168,8 +167,7 @@ static bool meets_application(const struct planning *p, uint32_t offset, uint32_
     return false;
 }
 
-/* ---- what may be touched
- * ------------------------------------------------------------------------------------- */
+/* ---- what may be touched --------------------------------------------------------------------- */
 
 /* On 8 MB the file system is at 0x400000, and since 1.20 ota_0 runs through the place that it has on 4 MB.
  * Where the new table has no application there, something else that is older may be. */
@@ -273,8 +271,7 @@ static bool is_image(const struct planning *p, const struct firmware_op *op,
            (member->bytes[0] == IMAGE_MAGIC && ends_with_bin(member->name));
 }
 
-/* ---- the ops
- * ------------------------------------------------------------------------------------------------- */
+/* ---- the ops --------------------------------------------------------------------------------- */
 
 static enum wipyd_error add_write(struct planning *p, const struct firmware_op *op) {
     const struct firmware_member *member = member_of(p, op);
@@ -372,8 +369,7 @@ static enum wipyd_error add_otadata(struct planning *p) {
     return WIPYD_ERROR_NONE;
 }
 
-/* ---- what is left to erase
- * ----------------------------------------------------------------------------------- */
+/* ---- what is left to erase ------------------------------------------------------------------- */
 
 static void name_erase(const struct planning *p, struct firmware_plan_erase *erase) {
     const struct {

@@ -78,8 +78,7 @@ static bool is_of_system(enum wipyd_error error) {
     return error == WIPYD_ERROR_NO_MEMORY || error == WIPYD_ERROR_SYSTEM;
 }
 
-/* ---- planning
- * ------------------------------------------------------------------------------------------------ */
+/* ---- planning -------------------------------------------------------------------------------- */
 
 static enum wipyd_error plan_layout(struct reading *reading, unsigned i, struct firmware_layout *layout,
                                     struct fault *fault) {
@@ -164,8 +163,7 @@ static void drop_unplanned(const struct owner *owner, struct reading *reading) {
     }
 }
 
-/* ---- preparing
- * ----------------------------------------------------------------------------------------------- */
+/* ---- preparing ------------------------------------------------------------------------------- */
 
 static const struct firmware_pieces *find_prepared(const struct owner *owner,
                                                    const struct firmware_plan_write *write) {
@@ -274,8 +272,7 @@ static int prepare_layouts(struct owner *owner, struct reading *reading) {
     return 0;
 }
 
-/* ---- the package
- * --------------------------------------------------------------------------------------------- */
+/* ---- the package ----------------------------------------------------------------------------- */
 
 static enum wipyd_error read_package(struct owner **ret, const void *bytes, size_t size, const char *name,
                                      struct fault *fault) {

@@ -2,8 +2,9 @@
 
 /*
  * A firmware package, read, checked and made ready for the wire: once for all boards, in the thread pool.
- * For each flash size that Pycom boards have there is a layout: the regions to erase and to write, in order, cut into
- * pieces that are compared, sent and verified one by one. A package is immutable once read, and shared by reference.
+ * For each flash size that Pycom boards have there is a layout: the regions to erase and to write, in order,
+ * cut into pieces that are compared, sent and verified one by one. A package is immutable once read, and
+ * shared by reference.
  */
 
 #include <stdbool.h>
@@ -14,14 +15,14 @@
 #include "daemon/base/fault.h"
 #include "daemon/firmware/version.h"
 
-/* A piece never crosses a multiple of this: a flash chip erases 64 KiB blocks at a third of the price of their
- * sectors, and it is what a broken transfer costs. */
-#define FIRMWARE_PIECE_BYTES 0x10000u
+/* A piece never crosses a multiple of this: a flash chip erases 64 KiB blocks at a third of the price of
+ * their sectors, and it is what a broken transfer costs. */
+#define FIRMWARE_PIECE_BYTES  0x10000u
 #define FIRMWARE_SECTOR_BYTES 0x1000u
 
 /* The config block, at the same place on all boards (facts/pycom.md 0.1): never touched. */
 #define FIRMWARE_CONFIG_OFFSET 0x3ff000u
-#define FIRMWARE_CONFIG_BYTES 0x1000u
+#define FIRMWARE_CONFIG_BYTES  0x1000u
 
 enum firmware_region_kind { FIRMWARE_ERASE, FIRMWARE_WRITE };
 
@@ -48,9 +49,10 @@ struct firmware_area {
 
 struct firmware_layout {
     uint32_t flash_bytes;
-    struct fault fault;      /* code NONE: usable; else why not */
-    char script[16];         /* which script decided: "script_4MB", "script2", "script" */
-    const struct firmware_region *regions; /* all erases, then all writes in the script's order; no two overlap */
+    struct fault fault; /* code NONE: usable; else why not */
+    char script[16];    /* which script decided: "script_4MB", "script2", "script" */
+    const struct firmware_region
+        *regions; /* all erases, then all writes in the script's order; no two overlap */
     unsigned n_regions;
     struct firmware_area nvs, otadata, factory; /* by the package's own partition table */
 };
@@ -59,25 +61,26 @@ struct firmware_layout {
 
 struct firmware_package {
     unsigned n_refs;
-    char *name;         /* what the caller calls it */
-    uint8_t sha256[32]; /* of the file */
-    uint64_t bytes;     /* of the file */
-    struct firmware_version version; /* out of the application image */
+    char *name;                                       /* what the caller calls it */
+    uint8_t sha256[32];                               /* of the file */
+    uint64_t bytes;                                   /* of the file */
+    struct firmware_version version;                  /* out of the application image */
     struct firmware_layout layouts[FIRMWARE_LAYOUTS]; /* 4 MB, 8 MB */
 };
 
 /*
- * Reads a .tar.gz (bytes borrowed during the call) of at most WIPYD_PACKAGE_BYTES_MAX. Blocking and heavy: call it
- * from the thread pool. Caps: 32 members, 8 MB each, 16 MB in all, regular files with flat names only
- * (facts/pycom.md 2.1). Rules of selection and of the script: facts/pycom.md 2.2 to 2.4 and DESIGN.md; a script that
- * is there but can't be read is refused, not passed over. Where factory is written its otadata sector is erased too.
- * A fault in the package as a whole is returned; one that concerns a single flash size is in that layout, and only
- * when no layout is usable is it returned.
+ * Reads a .tar.gz (bytes borrowed during the call) of at most WIPYD_PACKAGE_BYTES_MAX. Blocking and heavy:
+ * call it from the thread pool. Caps: 32 members, 8 MB each, 16 MB in all, regular files with flat names only
+ * (facts/pycom.md 2.1). Rules of selection and of the script: facts/pycom.md 2.2 to 2.4 and DESIGN.md; a
+ * script that is there but can't be read is refused, not passed over. Where factory is written its otadata
+ * sector is erased too. A fault in the package as a whole is returned; one that concerns a single flash size
+ * is in that layout, and only when no layout is usable is it returned.
  */
-must_check enum wipyd_error firmware_package_read(struct firmware_package **ret, const void *bytes, size_t size,
-                                                  const char *name, struct fault *fault);
+must_check enum wipyd_error firmware_package_read(struct firmware_package **ret, const void *bytes,
+                                                  size_t size, const char *name, struct fault *fault);
 /* The layout for that flash size, usable or not; NULL when Pycom boards have no such size. */
-const struct firmware_layout *firmware_package_layout(const struct firmware_package *package, uint32_t flash_bytes);
+const struct firmware_layout *firmware_package_layout(const struct firmware_package *package,
+                                                      uint32_t flash_bytes);
 /* References are counted on the loop's thread only. unref takes NULL and gives NULL. */
 struct firmware_package *firmware_package_ref(struct firmware_package *package);
 struct firmware_package *firmware_package_unref(struct firmware_package *package);

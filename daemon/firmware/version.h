@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FIRMWARE_BOARD_MAX 32
+#define FIRMWARE_BOARD_MAX   32
 #define FIRMWARE_RELEASE_MAX 64
 
 struct firmware_version {
@@ -22,7 +22,8 @@ struct firmware_version {
 /* The uname cluster always lies within this many first bytes of an application image (facts/pycom.md 2.6). */
 #define FIRMWARE_VERSION_WINDOW 0x24000u
 
-/* Finds "<Board> with ESP32\0<git> on YYYY-MM-DD\0<release>\0" anywhere in bytes. False: not there, or not wholly. */
+/* Finds "<Board> with ESP32\0<git> on YYYY-MM-DD\0<release>\0" anywhere in bytes. False: not there, or not
+ * wholly. */
 bool firmware_version_find(const uint8_t *bytes, size_t size, struct firmware_version *ret);
 
 /* Pycom's intVersion of a release, "1.20.2.r4" -> 77596036; three-part releases count as r0.

@@ -35,8 +35,7 @@ uint32_t flash_lower_baud(uint32_t baud) {
     return 0;
 }
 
-/* ---- open
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- open ------------------------------------------------------------------------------------ */
 
 static void find_holder(struct flash_job *job) {
     char holder[64];
@@ -78,8 +77,7 @@ enum step flash_reply_open(struct flash_job *job, enum esp_outcome outcome, cons
     return STEP_FAIL;
 }
 
-/* ---- reset and sync
- * -------------------------------------------------------------------------------------------- */
+/* ---- reset and sync -------------------------------------------------------------------------- */
 
 static bool has_resets_left(const struct flash_job *job) {
     return esp_link_has_lines(job->link) && job->reset_attempt < RESET_ATTEMPTS;
@@ -216,8 +214,7 @@ enum step flash_reply_sync(struct flash_job *job, enum esp_outcome outcome, cons
     return has_resets_left(job) ? flash_job_goto(job, WIPYD_PHASE_RESET) : STEP_AGAIN;
 }
 
-/* ---- identify and protect
- * -------------------------------------------------------------------------------------- */
+/* ---- identify and protect -------------------------------------------------------------------- */
 
 static enum step take_chip(struct flash_job *job) {
     const struct esp_chip *chip = &job->identify.chip;
@@ -285,8 +282,7 @@ enum step flash_enter_protect(struct flash_job *job) {
     return STEP_NEXT;
 }
 
-/* ---- baud
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- baud ------------------------------------------------------------------------------------ */
 
 static void ask_chip_baud(struct flash_job *job, uint32_t baud) {
     struct esp_request request;
@@ -379,8 +375,7 @@ enum step flash_reply_raise_baud(struct flash_job *job, enum esp_outcome outcome
     return STEP_FAIL;
 }
 
-/* ---- leaving
- * --------------------------------------------------------------------------------------------------- */
+/* ---- leaving --------------------------------------------------------------------------------- */
 
 /* A chip that nobody can reset for us is left at the rate at which everybody looks for it. */
 enum step flash_enter_finish(struct flash_job *job) {

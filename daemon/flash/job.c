@@ -19,6 +19,7 @@ struct row {
     bool is_outside;       /* no ROM is expected to answer: a lost chip is no surprise */
     bool can_be_cut_short; /* waiting for a person or for text: a stop need not wait for it */
     bool is_write;         /* belongs to the write phase of the wire's count */
+    bool is_per_piece;
 };
 
 /* The job, in the order in which a person would tell it. */
@@ -66,15 +67,18 @@ static const struct row rows[] = {
     [WIPYD_PHASE_BEGIN] = { .progress = 0.10,
                             .enter = flash_enter_begin,
                             .reply = flash_reply_begin,
-                            .is_write = true },
+                            .is_write = true,
+                            .is_per_piece = true },
     [WIPYD_PHASE_WRITE] = { .progress = 0.10,
                             .enter = flash_enter_write,
                             .reply = flash_reply_write,
-                            .is_write = true },
+                            .is_write = true,
+                            .is_per_piece = true },
     [WIPYD_PHASE_VERIFY] = { .progress = 0.10,
                              .enter = flash_enter_verify,
                              .reply = flash_reply_verify,
-                             .attempts = 3 },
+                             .attempts = 3,
+                             .is_per_piece = true },
     [WIPYD_PHASE_GUARD_CHECK] = { .progress = 0.96,
                                   .enter = flash_enter_guard_check,
                                   .reply = flash_reply_guard_check,
@@ -180,8 +184,7 @@ void flash_describe(const struct flash_job *job, const char *what, enum esp_outc
     }
 }
 
-/* ---- phases
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- phases ---------------------------------------------------------------------------------- */
 
 static const struct row *row_of(const struct flash_job *job) {
     return &rows[job->is_leaving ? WIPYD_PHASE_FINISH : job->status.phase];
@@ -215,9 +218,9 @@ static void set_phase(struct flash_job *job, enum wipyd_phase phase) {
 
     count_time(job);
     count_wire(job, rows[old].is_write, rows[phase].is_write);
-    /* Piece by piece, begin, write and verify are told once a region, not once a piece. */
-    flash_job_log(job, rows[old].is_write && phase != WIPYD_PHASE_GUARD_CHECK ? LOG_DEBUG : LOG_INFO,
-                  "%s -> %s", wipyd_phase_word(old), wipyd_phase_word(phase));
+    /* Piece by piece: each of these rows comes again for every piece, which is too much to tell. */
+    flash_job_log(job, rows[old].is_per_piece && rows[phase].is_per_piece ? LOG_DEBUG : LOG_INFO, "%s -> %s",
+                  wipyd_phase_word(old), wipyd_phase_word(phase));
     job->status.phase = phase;
     job->attempts = 0;
     progress = phase == WIPYD_PHASE_DONE ? 1 : rows[phase].progress;
@@ -315,8 +318,7 @@ static void run(struct flash_job *job, enum step step) {
     }
 }
 
-/* ---- what comes back
- * ------------------------------------------------------------------------------------------- */
+/* ---- what comes back ------------------------------------------------------------------------- */
 
 static enum step reconnect(struct flash_job *job, enum esp_outcome outcome) {
     char story[160];
@@ -430,8 +432,7 @@ enum step flash_job_work(struct flash_job *job, void (*function)(struct flash_jo
     return STEP_WAIT;
 }
 
-/* ---- life
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static void on_start(uv_timer_t *timer) {
     struct flash_job *job = timer->data;

@@ -14,8 +14,7 @@
 /* An area larger than this is no NVS and no otadata. */
 #define AREA_BYTES_MAX 0x10000u
 
-/* ---- prepare
- * --------------------------------------------------------------------------------------------------- */
+/* ---- prepare --------------------------------------------------------------------------------- */
 
 static void read_package(struct flash_job *job) {
     void *bytes = mmap(NULL, job->package_bytes, PROT_READ, MAP_PRIVATE, job->package_fd, 0);
@@ -50,8 +49,7 @@ enum step flash_reply_prepare(struct flash_job *job, enum esp_outcome outcome,
     return STEP_NEXT;
 }
 
-/* ---- plan
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- plan ------------------------------------------------------------------------------------ */
 
 static void take_probe(struct flash_job *job) {
     struct flash_board *board = &job->status.board;
@@ -78,6 +76,19 @@ static enum step check_board(struct flash_job *job) {
         return flash_job_fail(job, WIPYD_ERROR_WRONG_BOARD,
                               "the package is for %s, and nothing says that this board is one", wanted);
     return STEP_NEXT;
+}
+
+/* Packages of the WiPy 2's days, which know nothing of 8 MB, send a WiPy 3 into an endless panic
+ * (facts/pycom.md 4.1, which puts the limit at "about 1.11/1.13"). */
+static enum step check_age(struct flash_job *job) {
+    uint32_t release, oldest;
+
+    if (job->layout->flash_bytes < 8u << 20 || !strcmp(job->layout->script, "script_8MB") ||
+        !firmware_release_parse(job->package->version.release, &release) ||
+        !firmware_release_parse("1.13.0", &oldest) || release >= oldest)
+        return STEP_NEXT;
+    return flash_job_fail(job, WIPYD_ERROR_WRONG_BOARD, "%s %s is too old for a board with 8 MB of flash",
+                          job->package->version.board, job->package->version.release);
 }
 
 static enum step make_pieces(struct flash_job *job) {
@@ -113,6 +124,8 @@ static enum step make_plan(struct flash_job *job) {
         return STEP_FAIL;
     }
     step = check_board(job);
+    if (step == STEP_NEXT)
+        step = check_age(job);
     return step == STEP_NEXT ? make_pieces(job) : step;
 }
 
@@ -146,8 +159,7 @@ enum step flash_reply_plan(struct flash_job *job, enum esp_outcome outcome, cons
     return flash_job_retry(job, WIPYD_ERROR_CHIP_REFUSED, "%s", story);
 }
 
-/* ---- compare
- * --------------------------------------------------------------------------------------------------- */
+/* ---- compare --------------------------------------------------------------------------------- */
 
 enum step flash_enter_compare(struct flash_job *job) {
     struct esp_request request;
@@ -163,6 +175,9 @@ enum step flash_enter_compare(struct flash_job *job) {
     }
     job->is_compared = true;
     job->cursor = 0;
+    for (unsigned i = 0; i < job->n_pieces; i++)
+        if (job->pieces[i].state == FLASH_PIECE_DIFFERS)
+            job->status.bytes_total += job->pieces[i].piece->size;
     flash_job_log(job, LOG_INFO, "%llu KiB have to be written",
                   (unsigned long long)job->status.bytes_total >> 10);
     return job->dry_run || !job->status.bytes_total ? flash_job_goto(job, WIPYD_PHASE_FINISH) : STEP_NEXT;
@@ -178,19 +193,13 @@ enum step flash_reply_compare(struct flash_job *job, enum esp_outcome outcome,
         flash_describe(job, "comparing", outcome, reply, story, sizeof story);
         return flash_job_retry(job, WIPYD_ERROR_CHIP_REFUSED, "%s", story);
     }
-    if (memcmp(md5, piece->piece->md5, 16) != 0) {
-        piece->state = FLASH_PIECE_DIFFERS;
-        job->status.bytes_total += piece->piece->size;
-    } else {
-        piece->state = FLASH_PIECE_EQUAL;
-    }
+    piece->state = memcmp(md5, piece->piece->md5, 16) ? FLASH_PIECE_DIFFERS : FLASH_PIECE_EQUAL;
     job->cursor++;
     job->attempts = 0;
     return STEP_AGAIN;
 }
 
-/* ---- save
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- save ------------------------------------------------------------------------------------ */
 
 static struct backup_area area_of(const struct flash_job *job, const struct partition *partition,
                                   const struct firmware_area *planned) {

@@ -89,8 +89,7 @@ __attribute__((format(printf, 3, 4))) static enum step piece_failed(struct flash
     return flash_job_goto(job, WIPYD_PHASE_RAISE_BAUD);
 }
 
-/* ---- begin
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- begin ----------------------------------------------------------------------------------- */
 
 static bool inflate_piece(struct flash_job *job, const struct firmware_piece *piece) {
     struct libdeflate_decompressor *decompressor;
@@ -153,8 +152,7 @@ enum step flash_reply_begin(struct flash_job *job, enum esp_outcome outcome, con
     return piece_failed(job, WIPYD_ERROR_WRITE_FAILED, "%s", story);
 }
 
-/* ---- write
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- write ----------------------------------------------------------------------------------- */
 
 static uint32_t next_block(const struct flash_job *job, const struct flash_piece *piece,
                            const uint8_t **block) {
@@ -196,8 +194,7 @@ enum step flash_reply_write(struct flash_job *job, enum esp_outcome outcome, con
     return piece_failed(job, WIPYD_ERROR_WRITE_FAILED, "block %u: %s", job->sequence, story);
 }
 
-/* ---- verify
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- verify ---------------------------------------------------------------------------------- */
 
 enum step flash_enter_verify(struct flash_job *job) {
     const struct firmware_piece *piece = current(job)->piece;
@@ -228,8 +225,7 @@ enum step flash_reply_verify(struct flash_job *job, enum esp_outcome outcome, co
     return flash_job_goto(job, WIPYD_PHASE_BEGIN);
 }
 
-/* ---- guard
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- guard ----------------------------------------------------------------------------------- */
 
 enum step flash_enter_guard_check(struct flash_job *job) {
     struct esp_request request;

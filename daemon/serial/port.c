@@ -60,8 +60,7 @@ struct serial_port {
 static void on_due(uv_idle_t *handle);
 static void on_poll(uv_poll_t *handle, int status, int events);
 
-/* ---- states
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- states ---------------------------------------------------------------------------------- */
 
 /* Asks for input always (loss shows there) and for output while something waits. */
 static void poll_again(struct serial_port *port) {
@@ -113,8 +112,7 @@ static void on_due(uv_idle_t *handle) {
     }
 }
 
-/* ---- bytes
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- bytes ----------------------------------------------------------------------------------- */
 
 /* Hands over as much as the driver takes. */
 static void write_some(struct serial_port *port) {
@@ -188,7 +186,8 @@ int serial_port_write(struct serial_port *port, const uint8_t *bytes, size_t siz
     if (port->state != PORT_OPEN)
         return -EIO;
     if (port->write_state == WRITE_UNDER_WAY)
-        return -EBUSY; /* one that is done, though nobody was told yet, may be followed: they are told together */
+        return -EBUSY; /* one that is done, though nobody was told yet, may be followed: they are told
+                          together */
     port->write_state = WRITE_UNDER_WAY;
     port->write_next = bytes;
     port->write_left = size;
@@ -214,8 +213,7 @@ uint64_t serial_port_bytes_out(const struct serial_port *port) {
     return port->bytes_out;
 }
 
-/* ---- the line
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- the line -------------------------------------------------------------------------------- */
 
 int serial_port_set_baud(struct serial_port *port, uint32_t baud) {
     uint32_t got, off;
@@ -255,8 +253,7 @@ bool serial_port_has_lines(const struct serial_port *port) {
     return port->has_lines;
 }
 
-/* ---- open
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- open ------------------------------------------------------------------------------------ */
 
 /* The fd, locked for us: nothing of the line is touched before that. */
 static int open_locked(const char *path, struct tty_settings *found) {
@@ -355,8 +352,7 @@ int serial_port_open(struct serial_port **ret, uv_loop_t *loop, const char *path
     return 0;
 }
 
-/* ---- close
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- close ----------------------------------------------------------------------------------- */
 
 static void release_one(struct serial_port *port) {
     if (--port->n_pending > 0)

@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+"""Runs the unit tests and the integration tests, and ends with one line: N passed, N failed[, N skipped].
+
+usage: run.py [-k PATTERN]     only tests whose program or name contains PATTERN
+"""
+import argparse
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD = pathlib.Path(os.environ.get("WIPYD_BUILD", "build"))
+UNIT_LIMIT_S = 300
+INTEGRATION_LIMIT_S = 30 * 60
+
+
+def run_unit(program):
+    """One cmocka program, in TAP. Gives (passed, failed, skipped)."""
+    env = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="TAP")
+    try:
+        done = subprocess.run([program], cwd=ROOT, env=env, capture_output=True, text=True, errors="replace",
+                              timeout=UNIT_LIMIT_S)
+        out, code = done.stdout + done.stderr, done.returncode
+    except subprocess.TimeoutExpired as e:
+        out, code = (e.stdout or b"").decode(errors="replace") + f"\nnot done in {UNIT_LIMIT_S} s", -1
+    skipped = len(re.findall(r"^ok \d+ .*# SKIP", out, re.M | re.I))
+    passed = len(re.findall(r"^ok \d+", out, re.M)) - skipped
+    failed = len(re.findall(r"^not ok \d+", out, re.M))
+    if code != 0 and not failed:
+        failed = 1  # it crashed, leaked, or did not end
+    if not passed and not failed and not skipped:
+        failed = 1  # a program that tests nothing is no test
+    mark = "FAIL" if failed else "ok"
+    print(f"{mark:5}{program.name}: {passed} passed" + (f", {failed} failed" if failed else "") +
+          (f", {skipped} skipped" if skipped else ""), flush=True)
+    for line in out.splitlines():
+        if failed or re.search("skip", line, re.I):
+            print("     " + line)
+    return passed, failed, skipped
+
+
+def run_integration(pattern):
+    """The runner of its own; its last line counts."""
+    command = [sys.executable, "tests/integration/run.py"] + (["-k", pattern] if pattern else [])
+    last = ""
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, errors="replace")
+    for line in process.stdout:
+        if last:
+            print(last, flush=True)
+        last = line.rstrip("\n")
+    code = process.wait(timeout=INTEGRATION_LIMIT_S)
+    match = re.fullmatch(r"(\d+) passed, (\d+) failed(?:, (\d+) skipped)?", last)
+    if not match:
+        print(last)
+        return 0, 1, 0
+    passed, failed, skipped = (int(n or 0) for n in match.groups())
+    return passed, failed if failed or code == 0 else 1, skipped
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("-k", dest="pattern", default="")
+    pattern = parser.parse_args().pattern
+    totals = [0, 0, 0]
+
+    for program in sorted((ROOT / BUILD / "unit").glob("test_*")):
+        if program.suffix or pattern not in program.name:
+            continue
+        totals = [a + b for a, b in zip(totals, run_unit(program))]
+    totals = [a + b for a, b in zip(totals, run_integration(pattern))]
+
+    passed, failed, skipped = totals
+    if not passed and not failed:
+        print(f"no test's name contains {pattern!r}")
+        failed = 1
+    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,259 @@
+/* The configuration: defaults, files and drop-ins, and errors that name file and line. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "daemon/base/config.h"
+
+struct bench {
+    char directory[64], path[128];
+    struct config config;
+    struct fault fault;
+};
+
+static void write_file(const char *path, const char *text, size_t size) {
+    FILE *file = fopen(path, "we");
+
+    assert_non_null(file);
+    assert_int_equal(fwrite(text, 1, size, file), size);
+    assert_int_equal(fclose(file), 0);
+}
+
+static int set_up(void **state) {
+    struct bench *bench = calloc(1, sizeof *bench);
+
+    unsetenv("STATE_DIRECTORY");
+    strcpy(bench->directory, "/tmp/wipyd-test-XXXXXX");
+    assert_non_null(mkdtemp(bench->directory));
+    snprintf(bench->path, sizeof bench->path, "%s/wipyd.conf", bench->directory);
+    assert_int_equal(config_init(&bench->config), 0);
+    *state = bench;
+    return 0;
+}
+
+static int tear_down(void **state) {
+    struct bench *bench = *state;
+    char command[128];
+
+    config_deinit(&bench->config);
+    assert_null(bench->config.state_directory);
+    snprintf(command, sizeof command, "rm -rf '%s'", bench->directory);
+    assert_int_equal(system(command), 0);
+    free(bench);
+    return 0;
+}
+
+static enum wipyd_error read_text(struct bench *bench, const char *text) {
+    memset(&bench->fault, 0, sizeof bench->fault);
+    write_file(bench->path, text, strlen(text));
+    return config_read(&bench->config, bench->path, true, &bench->fault);
+}
+
+/* story: what follows "FILE:" */
+static void assert_fails(struct bench *bench, const char *text, const char *story) {
+    char wanted[sizeof bench->fault.story];
+
+    assert_int_equal(read_text(bench, text), WIPYD_ERROR_INVALID_ARGUMENT);
+    assert_int_equal(bench->fault.code, WIPYD_ERROR_INVALID_ARGUMENT);
+    snprintf(wanted, sizeof wanted, "%s:%s", bench->path, story);
+    assert_string_equal(bench->fault.story, wanted);
+}
+
+static void add_drop_in(const struct bench *bench, const char *name, const char *text) {
+    char path[256];
+
+    snprintf(path, sizeof path, "%s.d", bench->path);
+    mkdir(path, 0755);
+    snprintf(path, sizeof path, "%s.d/%s", bench->path, name);
+    write_file(path, text, strlen(text));
+}
+
+static void defaults(void **state) {
+    struct bench *bench = *state;
+
+    assert_string_equal(bench->config.state_directory, "/var/lib/wipyd");
+    assert_int_equal(bench->config.log_level, LOG_INFO);
+    assert_int_equal(bench->config.baud, 115200);
+    assert_int_equal(bench->config.connect_timeout_s, 60);
+    assert_int_equal(bench->config.n_ports, 0);
+    config_deinit(&bench->config);
+    setenv("STATE_DIRECTORY", "/somewhere", 1);
+    assert_int_equal(config_init(&bench->config), 0);
+    assert_string_equal(bench->config.state_directory, "/somewhere");
+    unsetenv("STATE_DIRECTORY");
+}
+
+static void every_key_is_read(void **state) {
+    struct bench *bench = *state;
+
+    assert_int_equal(read_text(bench, "# a comment\n"
+                                      "; another\n"
+                                      "[daemon]\n"
+                                      "state-directory = /srv/wipyd\n"
+                                      "log-level=debug\n"
+                                      "\n"
+                                      "[flash]\r\n"
+                                      "  baud = 921600 ; fast\r\n"
+                                      "connect-timeout = 3600\n"
+                                      "[ports]\n"
+                                      "port = /dev/ttyS0\n"
+                                      "\tport = /dev/serial/by-id/usb-FTDI_FT231X-if00-port0\n"
+                                      "port = /dev/ttyS0"),
+                     WIPYD_ERROR_NONE);
+    assert_string_equal(bench->config.state_directory, "/srv/wipyd");
+    assert_int_equal(bench->config.log_level, LOG_DEBUG);
+    assert_int_equal(bench->config.baud, 921600);
+    assert_int_equal(bench->config.connect_timeout_s, 3600);
+    assert_int_equal(bench->config.n_ports, 2);
+    assert_string_equal(bench->config.ports[0], "/dev/ttyS0");
+    assert_string_equal(bench->config.ports[1], "/dev/serial/by-id/usb-FTDI_FT231X-if00-port0");
+}
+
+static void empty_file_is_fine(void **state) {
+    struct bench *bench = *state;
+
+    assert_int_equal(read_text(bench, ""), WIPYD_ERROR_NONE);
+    assert_int_equal(bench->config.baud, 115200);
+}
+
+static void missing_file(void **state) {
+    struct bench *bench = *state;
+
+    assert_int_equal(config_read(&bench->config, bench->path, false, &bench->fault), WIPYD_ERROR_NONE);
+    assert_int_equal(config_read(&bench->config, bench->path, true, &bench->fault),
+                     WIPYD_ERROR_INVALID_ARGUMENT);
+    assert_non_null(strstr(bench->fault.story, "wipyd.conf: No such file"));
+    /* Drop-ins count without it. */
+    add_drop_in(bench, "a.conf", "[flash]\nbaud = 9600\n");
+    assert_int_equal(config_read(&bench->config, bench->path, false, NULL), WIPYD_ERROR_NONE);
+    assert_int_equal(bench->config.baud, 9600);
+}
+
+static void directory_as_file(void **state) {
+    struct bench *bench = *state;
+
+    assert_int_not_equal(config_read(&bench->config, bench->directory, true, &bench->fault),
+                         WIPYD_ERROR_NONE);
+    assert_non_null(strstr(bench->fault.story, "Is a directory"));
+}
+
+static void errors_name_file_and_line(void **state) {
+    struct bench *bench = *state;
+
+    assert_fails(bench, "[flash]\n\n# x\nbuad = 9600\n", "4: unknown key \"buad\"");
+    assert_fails(bench, "[flash]\nport = /dev/ttyS0\n", "2: unknown key \"port\"");
+    assert_fails(bench, "\n[flahs]\nbaud = 9600\n", "2: unknown section \"flahs\"");
+    assert_fails(bench, "[flahs]\n", "1: unknown section \"flahs\"");
+    assert_fails(bench, "baud = 9600\n", "1: key outside a section: \"baud\"");
+    assert_fails(bench, "[flash]\nbaud\n", "2: neither [section] nor key = value");
+    assert_fails(bench, "[flash\nbaud = 9600\n", "1: neither [section] nor key = value");
+    /* The first error counts, whatever follows. */
+    assert_fails(bench, "[flash]\nnonsense\nbaud = 1\n", "2: neither [section] nor key = value");
+    assert_fails(bench, "[flash]\nbaud = 1\nnonsense\n",
+                 "2: baud = \"1\": a number from 9600 to 4000000 is wanted");
+    assert_fails(bench, "[flash]\nbaud = 9600\n[x]\nnonsense\nbaud = 1\n", "3: unknown section \"x\"");
+}
+
+static void values_are_bounded(void **state) {
+    static const char *const bad_numbers[] = {
+        "9599",       "4000001", "",       "x",      "9600x",
+        "-9600",      "+9600",   "9600.0", "0x2580", "99999999999999999999",
+        "4294976896",
+    };
+    struct bench *bench = *state;
+    char text[128], story[160];
+
+    for (size_t i = 0; i < sizeof bad_numbers / sizeof *bad_numbers; i++) {
+        snprintf(text, sizeof text, "[flash]\nbaud = %s\n", bad_numbers[i]);
+        snprintf(story, sizeof story, "2: baud = \"%s\": a number from 9600 to 4000000 is wanted",
+                 bad_numbers[i]);
+        assert_fails(bench, text, story);
+        assert_int_equal(bench->config.baud, 115200);
+    }
+    assert_int_equal(read_text(bench, "[flash]\nbaud = 9600\n"), WIPYD_ERROR_NONE);
+    assert_int_equal(read_text(bench, "[flash]\nbaud = 4000000\n"), WIPYD_ERROR_NONE);
+    assert_fails(bench, "[flash]\nconnect-timeout = 0\n",
+                 "2: connect-timeout = \"0\": a number from 1 to 3600 is wanted");
+    assert_fails(bench, "[daemon]\nlog-level = loud\n",
+                 "2: log-level = \"loud\": error, warning, notice, info or debug is wanted");
+    assert_fails(bench, "[daemon]\nstate-directory = here\n",
+                 "2: state-directory = \"here\": an absolute path is wanted");
+    assert_fails(bench, "[ports]\nport = ttyS0\n", "2: port = \"ttyS0\": an absolute path is wanted");
+}
+
+static void odd_bytes(void **state) {
+    static const char nul[] = "[flash]\nbaud = 96\0"
+                              "00\n";
+    struct bench *bench = *state;
+    char text[1024];
+
+    write_file(bench->path, nul, sizeof nul - 1);
+    assert_int_equal(config_read(&bench->config, bench->path, true, &bench->fault),
+                     WIPYD_ERROR_INVALID_ARGUMENT);
+    assert_non_null(strstr(bench->fault.story, "wipyd.conf:2: a NUL byte"));
+    strcpy(text, "[ports]\nport = /");
+    memset(text + strlen(text), 'x', 900);
+    text[920] = 0;
+    assert_fails(bench, text, "2: the line is too long");
+}
+
+static void drop_ins_in_order_of_name(void **state) {
+    struct bench *bench = *state;
+    char wanted[sizeof bench->fault.story];
+
+    add_drop_in(bench, "20-b.conf", "[flash]\nbaud = 230400\n[ports]\nport = /dev/b\n");
+    add_drop_in(bench, "10-a.conf", "[flash]\nbaud = 460800\nconnect-timeout = 5\n[ports]\nport = /dev/a\n");
+    add_drop_in(bench, "30-c.conf.bak", "nonsense\n");
+    add_drop_in(bench, ".40-d.conf", "nonsense\n");
+    assert_int_equal(read_text(bench, "[flash]\nbaud = 9600\n[ports]\nport = /dev/0\n"), WIPYD_ERROR_NONE);
+    assert_int_equal(bench->config.baud, 230400);
+    assert_int_equal(bench->config.connect_timeout_s, 5);
+    assert_int_equal(bench->config.n_ports, 3);
+    assert_string_equal(bench->config.ports[0], "/dev/0");
+    assert_string_equal(bench->config.ports[1], "/dev/a");
+    assert_string_equal(bench->config.ports[2], "/dev/b");
+    add_drop_in(bench, "15-e.conf", "[ports]\n\nprt = x\n");
+    assert_int_equal(read_text(bench, ""), WIPYD_ERROR_INVALID_ARGUMENT);
+    snprintf(wanted, sizeof wanted, "%s.d/15-e.conf:3: unknown key \"prt\"", bench->path);
+    assert_string_equal(bench->fault.story, wanted);
+}
+
+static void too_many_ports(void **state) {
+    struct bench *bench = *state;
+    char path[32];
+
+    for (int i = 0; i < CONFIG_PORTS_MAX; i++) {
+        snprintf(path, sizeof path, "/dev/tty%d", i);
+        assert_int_equal(config_add_port(&bench->config, path), 0);
+    }
+    assert_int_equal(config_add_port(&bench->config, "/dev/tty0"), 0);
+    assert_int_equal(config_add_port(&bench->config, "/dev/more"), -ENOSPC);
+    assert_fails(bench, "[ports]\nport = /dev/more\n", "2: port = \"/dev/more\": no more than 64 ports");
+    assert_int_equal(bench->config.n_ports, CONFIG_PORTS_MAX);
+}
+
+#define moment(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void) {
+    static const struct CMUnitTest tests[] = {
+        moment(defaults),           moment(every_key_is_read), moment(empty_file_is_fine),
+        moment(missing_file),       moment(directory_as_file), moment(errors_name_file_and_line),
+        moment(values_are_bounded), moment(odd_bytes),         moment(drop_ins_in_order_of_name),
+        moment(too_many_ports),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
