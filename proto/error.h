@@ -96,6 +96,12 @@
       "See: wipyctl status")                                                                                \
     X(NO_SUCH_FIRMWARE,     "NoSuchFirmware",    "There is no such firmware here.",                         \
       "Give a package file: wipyctl flash DEVICE FILE.tar.gz")                                              \
+    X(LAST_GOOD,            "LastGood",          "It is the last good package for its kind of board.",      \
+      "Export it first, then remove it with --force.")                                                      \
+    X(PINNED,               "Pinned",            "The package is pinned.",                                  \
+      "Take the pin off first: wipyctl firmware unpin")                                                     \
+    X(QUARANTINED,          "Quarantined",       "The package is in quarantine.",                           \
+      "See why with: wipyctl firmware show; an administrator may release it.")                              \
     X(JOB_FINISHED,         "JobFinished",       "The job is over already.", "")                             \
     X(INVALID_ARGUMENT,     "InvalidArgument",   "An argument is not valid.",                               \
       "See: wipyctl --help")                                                                                \
