@@ -8,13 +8,13 @@ DESTDIR ?=
 
 # ---- packages: the one list --------------------------------------------------------------------------------------
 DEPS_BUILD := gcc make pkg-config libc6-dev libuv1-dev libsystemd-dev libarchive-dev libyajl-dev libdeflate-dev \
-              libssl-dev libsmartcols-dev libinih-dev
+              libssl-dev libsqlite3-dev libcurl4-openssl-dev libsmartcols-dev libinih-dev
 DEPS_TEST  := libcmocka-dev zlib1g-dev dbus systemd python3 procps
 DEPS_CHECK := clang clang-format clang-tidy cppcheck libclang-rt-14-dev
 
 # ---- flags -------------------------------------------------------------------------------------------------------
 # pkg-config runs when a rule needs it, after `deps` has had its chance.
-PKGS_DAEMON := libuv libsystemd libarchive yajl libdeflate libcrypto inih
+PKGS_DAEMON := libuv libsystemd libcurl libarchive yajl libdeflate libcrypto sqlite3 inih
 PKGS_CLIENT := libsystemd yajl smartcols
 PKGS_SIM    := zlib libcrypto
 PKGS_TEST   := cmocka zlib

@@ -17,6 +17,7 @@
 #include "daemon/board/fleet.h"
 #include "daemon/bus/service.h"
 #include "daemon/loop/bus_loop.h"
+#include "daemon/loop/meter.h"
 
 #define CONFIG_PATH "/etc/wipyd.conf"
 
@@ -26,6 +27,7 @@ struct daemon {
     struct service *service;
     struct fleet *fleet;
     struct bus_loop *bus_loop;
+    struct loop_meter meter;
     uv_signal_t signals[2];
     bool is_stopping;
     int exit_code;
@@ -146,6 +148,7 @@ static void on_fleet_closed(void *userdata) {
     daemon->fleet = NULL;
     daemon->service = service_close(daemon->service);
     daemon->bus_loop = bus_loop_close(daemon->bus_loop);
+    loop_meter_close(&daemon->meter);
     for (size_t i = 0; i < sizeof daemon->signals / sizeof *daemon->signals; i++)
         uv_close((uv_handle_t *)&daemon->signals[i], NULL);
 }
@@ -182,7 +185,7 @@ static int start(struct daemon *daemon, const char *which_bus) {
         log_error("bus %s: %s", which_bus, strerror(-r));
         return r;
     }
-    r = service_new(&daemon->service, &daemon->loop, bus);
+    r = service_new(&daemon->service, &daemon->loop, bus, &daemon->meter);
     if (r >= 0)
         r = bus_loop_new(&daemon->bus_loop, &daemon->loop, bus, on_bus_lost, daemon);
     if (r >= 0)
@@ -222,6 +225,8 @@ int main(int argc, char **argv) {
     }
     signal(SIGPIPE, SIG_IGN);
     uv_loop_init(&daemon.loop);
+    uv_loop_configure(&daemon.loop, UV_METRICS_IDLE_TIME);
+    loop_meter_start(&daemon.meter, &daemon.loop);
     r = start(&daemon, arguments.bus);
     if (r < 0) {
         log_error("can't start: %s", strerror(-r));

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <syslog.h>
 
 #define STATE_DIRECTORY_DEFAULT "/var/lib/wipyd"
@@ -15,10 +16,13 @@
 /* ---- keys: the one list ---------------------------------------------------------------------- */
 
 enum key_type {
-    KEY_PATH,      /* char *: an absolute path */
-    KEY_NUMBER,    /* uint32_t: decimal, min..max */
-    KEY_LEVEL,     /* uint32_t: one of the words */
-    KEY_PORT_LIST, /* ports: an absolute path, added to those before */
+    KEY_PATH,        /* char *: an absolute path */
+    KEY_NUMBER,      /* uint32_t: decimal, min..max */
+    KEY_LEVEL,       /* uint32_t: one of the words */
+    KEY_PORT_LIST,   /* ports: an absolute path, added to those before */
+    KEY_SOURCE_LIST, /* sources: a kind and where, added to those before; or empty */
+    KEY_PROXY,       /* char *: a URL, or empty */
+    KEY_YES_NO,      /* bool */
 };
 
 struct key {
@@ -33,6 +37,13 @@ static const struct key keys[] = {
     { "daemon", "log-level", KEY_LEVEL, offsetof(struct config, log_level), 0, 0, LOG_INFO },
     { "flash", "baud", KEY_NUMBER, offsetof(struct config, baud), 9600, 4000000, 115200 },
     { "flash", "connect-timeout", KEY_NUMBER, offsetof(struct config, connect_timeout_s), 1, 3600, 60 },
+    { "firmware", "source", KEY_SOURCE_LIST, 0, 0, 0, 0 },
+    { "firmware", "poll-interval", KEY_NUMBER, offsetof(struct config, poll_interval_s), 1, 2592000, 86400 },
+    { "firmware", "proxy", KEY_PROXY, offsetof(struct config, proxy), 0, 0, 0 },
+    { "firmware", "ca-file", KEY_PATH, offsetof(struct config, ca_file), 0, 0, 0 },
+    { "firmware", "allow-http", KEY_YES_NO, offsetof(struct config, allow_http), 0, 0, 0 },
+    { "firmware", "keep-packages", KEY_NUMBER, offsetof(struct config, keep_packages), 1, 10000, 20 },
+    { "firmware", "keep-mib", KEY_NUMBER, offsetof(struct config, keep_mib), 1, 1048576, 200 },
     { "ports", "port", KEY_PORT_LIST, 0, 0, 0, 0 },
 };
 
@@ -44,6 +55,17 @@ static const struct {
 } levels[] = {
     { "error", LOG_ERR }, { "warning", LOG_WARNING }, { "notice", LOG_NOTICE },
     { "info", LOG_INFO }, { "debug", LOG_DEBUG },
+};
+
+#define URL_BYTES_MAX 1023u
+
+static const struct {
+    const char *word;
+    enum config_source_kind kind;
+} source_kinds[] = {
+    { "findupgrade", CONFIG_SOURCE_FINDUPGRADE },
+    { "mirror", CONFIG_SOURCE_MIRROR },
+    { "folder", CONFIG_SOURCE_FOLDER },
 };
 
 /* ---- values ---------------------------------------------------------------------------------- */
@@ -98,6 +120,62 @@ static int replace_text(char **text, const char *value) {
     return 0;
 }
 
+static bool is_printable(const char *text) {
+    for (; *text; text++)
+        if (*text <= ' ' || *text > '~')
+            return false;
+    return true;
+}
+
+static bool has_prefix(const char *text, const char *prefix) {
+    return strncasecmp(text, prefix, strlen(prefix)) == 0;
+}
+
+static void drop_sources(struct config *config) {
+    for (unsigned i = 0; i < config->n_sources; i++)
+        free(config->sources[i].url);
+    config->n_sources = 0;
+}
+
+static int add_source(struct config *config, enum config_source_kind kind, const char *url) {
+    if (config->n_sources == CONFIG_SOURCES_MAX)
+        return -ENOSPC;
+    config->sources[config->n_sources].kind = kind;
+    config->sources[config->n_sources].url = strdup(url);
+    if (!config->sources[config->n_sources].url)
+        return -ENOMEM;
+    config->n_sources++;
+    return 0;
+}
+
+/* "KIND URL": *ret_url points into value. NULL, or what is wanted instead. */
+static const char *parse_source(const char *value, enum config_source_kind *ret_kind, const char **ret_url) {
+    size_t length = strcspn(value, " \t"), i;
+    const char *url = value + length + strspn(value + length, " \t");
+
+    for (i = 0; i < sizeof source_kinds / sizeof *source_kinds; i++)
+        if (strlen(source_kinds[i].word) == length && !memcmp(source_kinds[i].word, value, length))
+            break;
+    if (i == sizeof source_kinds / sizeof *source_kinds)
+        return "findupgrade, mirror or folder is wanted, then a URL";
+    *ret_kind = source_kinds[i].kind;
+    if (*ret_kind == CONFIG_SOURCE_FOLDER) {
+        if (has_prefix(url, "file://"))
+            url += strlen("file://");
+        if (url[0] != '/')
+            return "an absolute path, or file:// and one, is wanted";
+    } else {
+        if (!has_prefix(url, "https://") && !has_prefix(url, "http://"))
+            return "a URL that begins with https:// or http:// is wanted";
+        if (!is_printable(url))
+            return "a URL without blanks is wanted";
+    }
+    if (strlen(url) > URL_BYTES_MAX)
+        return "a shorter URL is wanted";
+    *ret_url = url;
+    return NULL;
+}
+
 /* ---- one file -------------------------------------------------------------------------------- */
 
 /* inih reads, splits and calls back. It reads through us, line by line, so that a line's number is known when
@@ -136,6 +214,8 @@ static enum wipyd_error fail_errno(struct reading *reading, int r) {
 
 static enum wipyd_error set_key(struct reading *reading, const struct key *key, const char *value) {
     struct config *config = reading->config;
+    enum config_source_kind kind = CONFIG_SOURCE_FINDUPGRADE;
+    const char *complaint, *url = NULL;
     char wanted[64];
     int r = 0;
 
@@ -163,6 +243,29 @@ static enum wipyd_error set_key(struct reading *reading, const struct key *key, 
             snprintf(wanted, sizeof wanted, "no more than %d ports", CONFIG_PORTS_MAX);
             return fail_value(reading, key, value, wanted);
         }
+        break;
+    case KEY_SOURCE_LIST:
+        complaint = *value ? parse_source(value, &kind, &url) : NULL;
+        if (complaint)
+            return fail_value(reading, key, value, complaint);
+        if (!config->has_own_sources || !*value)
+            drop_sources(config);
+        config->has_own_sources = true;
+        r = *value ? add_source(config, kind, url) : 0;
+        if (r == -ENOSPC) {
+            snprintf(wanted, sizeof wanted, "no more than %d sources", CONFIG_SOURCES_MAX);
+            return fail_value(reading, key, value, wanted);
+        }
+        break;
+    case KEY_PROXY:
+        if (!is_printable(value))
+            return fail_value(reading, key, value, "a URL without blanks is wanted");
+        r = replace_text(field(config, key), value);
+        break;
+    case KEY_YES_NO:
+        if (strcmp(value, "yes") != 0 && strcmp(value, "no") != 0)
+            return fail_value(reading, key, value, "yes or no is wanted");
+        *(bool *)field(config, key) = value[0] == 'y';
         break;
     }
     return r < 0 ? fail_errno(reading, r) : WIPYD_ERROR_NONE;
@@ -298,17 +401,24 @@ enum wipyd_error config_read(struct config *config, const char *path, bool requi
 
 int config_init(struct config *config) {
     const char *directory = getenv("STATE_DIRECTORY"); /* systemd: a list with colons; ours has one */
+    int r;
 
     memset(config, 0, sizeof *config);
     for (size_t i = 0; i < N_KEYS; i++)
         if (keys[i].type == KEY_NUMBER || keys[i].type == KEY_LEVEL)
             *(uint32_t *)field(config, &keys[i]) = keys[i].initial;
-    return replace_text(&config->state_directory,
-                        directory && *directory ? directory : STATE_DIRECTORY_DEFAULT);
+    r = add_source(config, CONFIG_SOURCE_FINDUPGRADE, CONFIG_SOURCE_DEFAULT);
+    if (r >= 0)
+        r = replace_text(&config->state_directory,
+                         directory && *directory ? directory : STATE_DIRECTORY_DEFAULT);
+    return r;
 }
 
 void config_deinit(struct config *config) {
     free(config->state_directory);
+    free(config->proxy);
+    free(config->ca_file);
+    drop_sources(config);
     for (unsigned i = 0; i < config->n_ports; i++)
         free(config->ports[i]);
     memset(config, 0, sizeof *config);

@@ -12,7 +12,22 @@
 #include "daemon/base/clean.h"
 #include "daemon/base/fault.h"
 
-#define CONFIG_PORTS_MAX 64
+#define CONFIG_PORTS_MAX   64
+#define CONFIG_SOURCES_MAX 8
+#define CONFIG_SOURCE_DEFAULT                                                                                \
+    "https://software.pycom.io/findupgrade?key=wipy.wipy%20with%20esp32&redirect=false&type=all"
+
+/* Where firmware comes from. */
+enum config_source_kind {
+    CONFIG_SOURCE_FINDUPGRADE, /* "findupgrade URL": answers with JSON (facts/pycom.md 1) */
+    CONFIG_SOURCE_MIRROR,      /* "mirror URL": an HTTP folder of packages, listed in HTML */
+    CONFIG_SOURCE_FOLDER,      /* "folder PATH" or "folder file://PATH", PATH taken as it stands */
+};
+
+struct config_source {
+    enum config_source_kind kind;
+    char *url; /* http or https, printable ASCII; of a folder its absolute path; owned */
+};
 
 struct config {
     char *state_directory; /* [daemon] state-directory, default $STATE_DIRECTORY or /var/lib/wipyd; owned */
@@ -22,6 +37,17 @@ struct config {
     char *ports[CONFIG_PORTS_MAX]; /* [ports] port = PATH, repeatable, and --port: ports that udev doesn't
                                       know; owned */
     unsigned n_ports;
+    /* [firmware] source = KIND URL, repeatable, asked in this order. The first one in the configuration
+     * replaces the built-in CONFIG_SOURCE_DEFAULT; an empty one drops all before it. */
+    struct config_source sources[CONFIG_SOURCES_MAX];
+    unsigned n_sources;
+    bool has_own_sources;     /* the built-in one was replaced */
+    uint32_t poll_interval_s; /* poll-interval, 1..2592000, default 86400 */
+    char *proxy;              /* proxy, a URL; NULL: the environment's; empty: none at all; owned */
+    char *ca_file;            /* ca-file; NULL: the environment's, else the system's; owned */
+    bool allow_http;          /* allow-http: yes or no (the default): plain HTTP for http:// sources */
+    uint32_t keep_packages;   /* keep-packages, 1..10000, default 20 */
+    uint32_t keep_mib;        /* keep-mib, 1..1048576, default 200 */
 };
 
 /* Fills config with the defaults. Negative errno. */

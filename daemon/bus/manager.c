@@ -1,3 +1,5 @@
+#include <string.h>
+
 #include "daemon/bus/objects.h"
 #include "proto/names.h"
 
@@ -41,12 +43,28 @@ static int get_version(sd_bus *bus, const char *path, const char *interface, con
     return sd_bus_message_append_basic(reply, 's', WIPYD_VERSION);
 }
 
+static int get_loop(sd_bus *bus, const char *path, const char *interface, const char *property,
+                    sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+    const struct service *service = userdata;
+    const struct loop_meter *meter = service->meter;
+
+    (void)bus, (void)path, (void)interface, (void)error;
+    if (!strcmp(property, "LoopTurns"))
+        return sd_bus_message_append_basic(reply, 't', &meter->turns);
+    if (!strcmp(property, "LoopLongestTurn"))
+        return sd_bus_message_append_basic(reply, 't', &meter->longest_us);
+    return sd_bus_message_append_basic(reply, 't', &meter->over_10ms); /* LoopLongTurns */
+}
+
 static const sd_bus_vtable vtable[] = {
     SD_BUS_VTABLE_START(0),
     SD_BUS_METHOD_WITH_ARGS("FindDevice", SD_BUS_ARGS("s", name), SD_BUS_RESULT("o", device), find_device,
                             SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("FindJob", SD_BUS_ARGS("u", id), SD_BUS_RESULT("o", job), find_job,
                             SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_PROPERTY("LoopTurns", "t", get_loop, 0, 0),
+    SD_BUS_PROPERTY("LoopLongestTurn", "t", get_loop, 0, 0),
+    SD_BUS_PROPERTY("LoopLongTurns", "t", get_loop, 0, 0),
     SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_VTABLE_END,
 };

@@ -27,6 +27,7 @@ struct object_binding {
 struct service {
     uv_loop_t *loop;
     sd_bus *bus;
+    const struct loop_meter *meter;
     struct fleet *fleet;
     struct object_binding bindings[3];
     sd_bus_slot *slots[8];

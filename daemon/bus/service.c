@@ -194,7 +194,7 @@ static int add_objects(struct service *service, struct object_binding *binding,
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-int service_new(struct service **ret, uv_loop_t *loop, sd_bus *bus) {
+int service_new(struct service **ret, uv_loop_t *loop, sd_bus *bus, const struct loop_meter *meter) {
     static const struct object_kind *const kinds[] = { &service_devices, &service_jobs, &service_firmware };
     struct service *service = calloc(1, sizeof *service);
     int r;
@@ -203,6 +203,7 @@ int service_new(struct service **ret, uv_loop_t *loop, sd_bus *bus) {
         return -ENOMEM;
     service->loop = loop;
     service->bus = sd_bus_ref(bus);
+    service->meter = meter;
     uv_timer_init(loop, &service->pace);
     service->pace.data = service;
     r = sd_bus_add_object_manager(bus, &service->slots[service->n_slots++], WIPYD_ROOT_PATH);

@@ -10,11 +10,12 @@
 
 #include "daemon/base/clean.h"
 #include "daemon/board/fleet.h"
+#include "daemon/loop/meter.h"
 
 struct service;
 
-/* Puts the objects on bus (a reference is taken). Negative errno. */
-must_check int service_new(struct service **ret, uv_loop_t *loop, sd_bus *bus);
+/* Puts the objects on bus (a reference is taken). meter: borrowed until service_close. Negative errno. */
+must_check int service_new(struct service **ret, uv_loop_t *loop, sd_bus *bus, const struct loop_meter *meter);
 /* What fleet_new wants, and whom it belongs to. */
 const struct fleet_events *service_fleet_events(void);
 /* fleet: borrowed until service_close. */

@@ -24,7 +24,7 @@ void boot_log_reset(struct boot_log *log) {
 }
 
 static void decide(struct boot_log *log, enum boot_log_verdict verdict) {
-    log->verdict = verdict;
+    log->said = verdict;
     snprintf(log->quote, sizeof log->quote, "%s", log->line);
 }
 
@@ -54,7 +54,7 @@ static void judge_line(struct boot_log *log) {
     /* Any other readable line speaks for a running application, but overrules nothing that was certain; the
      * ROM's own first lines ("ets Jun", "rst:0x") don't count. */
     if (!known && log->line_size >= 4 && strncmp(log->line, "ets ", 4) != 0 && !strstr(log->line, "rst:0x") &&
-        (log->verdict == BOOT_LOG_NOTHING || log->verdict == BOOT_LOG_GARBAGE))
+        log->said == BOOT_LOG_NOTHING)
         decide(log, BOOT_LOG_FIRMWARE);
     log->line_size = 0;
 }
@@ -92,9 +92,12 @@ void boot_log_feed(struct boot_log *log, const uint8_t *bytes, size_t size) {
         if (log->line_size == 4 && !memcmp(log->line, ">>> ", 4))
             judge_line(log);
     }
+    /* By all that came so far, however it was cut: the verdict of the text is not lost meanwhile. */
     if (log->n_garbage * 100 > (log->n_garbage + log->n_text) * GARBAGE_PERCENT && !log->downloads &&
         log->boot_value < 0)
         log->verdict = BOOT_LOG_GARBAGE;
+    else
+        log->verdict = log->said;
 }
 
 const char *boot_log_tail(const struct boot_log *log) {

@@ -29,7 +29,8 @@ struct boot_log {
     int boot_value;                /* of "boot:0x13": 0x13; -1 none seen */
     size_t n_text, n_garbage;      /* bytes */
     char quote[BOOT_LOG_LINE_MAX]; /* the line that decided, printable ASCII only */
-    /* the line being collected, and the last text as it came */
+    /* what the text alone says, the line being collected, and the last text as it came */
+    enum boot_log_verdict said;
     char line[BOOT_LOG_LINE_MAX];
     size_t line_size;
     char tail[BOOT_LOG_TAIL + 1];

@@ -129,7 +129,7 @@ static bool send_request(struct esp_link *link, const struct esp_request *reques
 
 static void start_drain(struct esp_link *link, enum esp_outcome outcome, bool resync) {
     /* What stands in an unfinished frame may be the beginning of a boot log. */
-    if (link->decoder->state != SLIP_HUNT)
+    if (link->decoder->state == SLIP_BODY || link->decoder->state == SLIP_ESCAPE)
         boot_log_feed(&link->log, link->decoder->frame, link->decoder->size);
     slip_decoder_reset(link->decoder, SLIP_FRAME_MAX);
     link->state = DRAINING;

@@ -32,6 +32,10 @@ static enum slip_event add(struct slip_decoder *decoder, uint8_t byte) {
 }
 
 enum slip_event slip_decode(struct slip_decoder *decoder, uint8_t byte) {
+    if (decoder->state == SLIP_REOPENED) { /* the broken frame was left to the caller until now */
+        decoder->state = SLIP_BODY;
+        decoder->size = 0;
+    }
     switch (decoder->state) {
     case SLIP_HUNT:
         if (byte != END)
@@ -54,8 +58,10 @@ enum slip_event slip_decode(struct slip_decoder *decoder, uint8_t byte) {
         if (byte == ESC_END || byte == ESC_ESC)
             return add(decoder, byte == ESC_END ? END : ESC);
         /* A C0 here may well be the opening of the next frame. */
-        decoder->state = byte == END ? SLIP_BODY : SLIP_HUNT;
+        decoder->state = byte == END ? SLIP_REOPENED : SLIP_HUNT;
         return SLIP_BROKEN;
+    case SLIP_REOPENED:
+        break;
     }
     return SLIP_NONE;
 }

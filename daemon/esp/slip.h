@@ -24,7 +24,7 @@ enum slip_event {
 };
 
 struct slip_decoder {
-    enum { SLIP_HUNT, SLIP_BODY, SLIP_ESCAPE } state;
+    enum { SLIP_HUNT, SLIP_BODY, SLIP_ESCAPE, SLIP_REOPENED } state;
     size_t size, limit; /* limit: the longest frame expected, at most SLIP_FRAME_MAX */
     uint8_t frame[SLIP_FRAME_MAX];
 };

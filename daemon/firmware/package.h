@@ -30,6 +30,7 @@ struct firmware_piece {
     uint32_t offset;       /* on flash, a multiple of 4096 */
     uint32_t size;         /* bytes on flash, a multiple of 4096: the image's end is padded with FF */
     uint8_t md5[16];       /* of what the flash must hold there */
+    uint8_t head_md5[16];  /* of its first sector: where that differs, the rest needs no look */
     const uint8_t *stream; /* what is sent: a zlib stream, or the bytes themselves; NULL where erased */
     uint32_t stream_size;
     bool deflated;

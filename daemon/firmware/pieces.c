@@ -4,8 +4,12 @@
 #include <openssl/evp.h>
 #include <string.h>
 
-static int digest(const uint8_t *bytes, size_t size, uint8_t ret[static 16]) {
-    return EVP_Digest(bytes, size, ret, NULL, EVP_md5(), NULL) == 1 ? 0 : -EIO;
+/* bytes: all that the piece stands for. */
+static int digest(struct firmware_piece *piece, const uint8_t *bytes) {
+    return EVP_Digest(bytes, piece->size, piece->md5, NULL, EVP_md5(), NULL) == 1 &&
+                   EVP_Digest(bytes, FIRMWARE_SECTOR_BYTES, piece->head_md5, NULL, EVP_md5(), NULL) == 1
+               ? 0
+               : -EIO;
 }
 
 /* Pieces end where a multiple of FIRMWARE_PIECE_BYTES is, so the first and the last may be short. */
@@ -40,9 +44,10 @@ int firmware_pieces_erase(struct firmware_pieces *ret, uint32_t offset, uint32_t
         /* most are whole ones */
         if (i > 0 && piece->size == piece[-1].size) {
             memcpy(piece->md5, piece[-1].md5, sizeof piece->md5);
+            memcpy(piece->head_md5, piece[-1].head_md5, sizeof piece->head_md5);
             continue;
         }
-        r = digest(blank, piece->size, piece->md5);
+        r = digest(piece, blank);
         if (r < 0)
             return r;
     }
@@ -73,7 +78,7 @@ int firmware_pieces_write(struct firmware_pieces *ret, uint32_t offset, const ui
         }
         piece->stream_size = (uint32_t)n;
         used += n;
-        r = digest(plain, piece->size, piece->md5);
+        r = digest(piece, plain);
         if (r < 0)
             return r;
     }

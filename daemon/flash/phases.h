@@ -54,6 +54,7 @@ struct flash_job {
     const struct firmware_layout *layout;
     struct flash_piece *pieces;
     unsigned n_pieces, cursor;
+    bool head_is_equal; /* of the piece being compared: its first sector */
 
     struct esp_link *link;
     bool is_talking; /* the ROM has answered, and can be asked */

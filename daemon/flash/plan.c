@@ -169,7 +169,8 @@ enum step flash_enter_compare(struct flash_job *job) {
         return STEP_NEXT;
     if (job->cursor < job->n_pieces) {
         piece = job->pieces[job->cursor].piece;
-        esp_request_md5(&request, esp_link_loader(job->link), piece->offset, piece->size);
+        esp_request_md5(&request, esp_link_loader(job->link), piece->offset,
+                        job->head_is_equal ? piece->size : FIRMWARE_SECTOR_BYTES);
         flash_job_request_link(job, &request);
         return STEP_WAIT;
     }
@@ -193,9 +194,17 @@ enum step flash_reply_compare(struct flash_job *job, enum esp_outcome outcome,
         flash_describe(job, "comparing", outcome, reply, story, sizeof story);
         return flash_job_retry(job, WIPYD_ERROR_CHIP_REFUSED, "%s", story);
     }
-    piece->state = memcmp(md5, piece->piece->md5, 16) ? FLASH_PIECE_DIFFERS : FLASH_PIECE_EQUAL;
-    job->cursor++;
     job->attempts = 0;
+    /* Where the first sector differs, as in most pieces of another release, the rest need not be looked at.
+     */
+    if (!job->head_is_equal && piece->piece->size > FIRMWARE_SECTOR_BYTES &&
+        !memcmp(md5, piece->piece->head_md5, sizeof md5)) {
+        job->head_is_equal = true;
+        return STEP_AGAIN;
+    }
+    piece->state = memcmp(md5, piece->piece->md5, sizeof md5) ? FLASH_PIECE_DIFFERS : FLASH_PIECE_EQUAL;
+    job->head_is_equal = false;
+    job->cursor++;
     return STEP_AGAIN;
 }
 

@@ -72,6 +72,7 @@ bool serial_holder_find(const char *path, char *ret, size_t size) {
     cleanup(close_file_p) FILE *file = NULL;
     char name[32] = "", comm[64];
     struct stat st;
+    size_t n;
     pid_t pid;
 
     if (stat(path, &st) < 0 || !S_ISCHR(st.st_mode))
@@ -83,11 +84,12 @@ bool serial_holder_find(const char *path, char *ret, size_t size) {
         return false;
     snprintf(comm, sizeof comm, "/proc/%d/comm", pid);
     file = fopen(comm, "re");
-    if (!file || !fgets(name, sizeof name, file))
+    if (!file || (n = fread(name, 1, sizeof name - 1, file)) == 0)
         return false; /* it ended meanwhile */
-    name[strcspn(name, "\n")] = 0;
+    if (name[n - 1] == '\n')
+        name[n - 1] = 0;
     for (char *c = name; *c; c++)
-        if (iscntrl((unsigned char)*c)) /* any program may name itself anything */
+        if (*c < 0x20 || *c > 0x7e) /* any program may name itself anything, and D-Bus takes UTF-8 only */
             *c = '?';
     snprintf(ret, size, "%s (pid %d)", name, pid);
     return true;

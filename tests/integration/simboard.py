@@ -13,7 +13,6 @@ import socket
 import struct
 import subprocess
 import tempfile
-import termios
 import time
 import tty
 
@@ -25,7 +24,7 @@ try:
     Skip = harness.Skip
 except ImportError:
     ROOT = pathlib.Path(__file__).resolve().parents[2]
-    BUILD = ROOT / os.environ.get("BUILD", "build")
+    BUILD = ROOT / os.environ.get("WIPYD_BUILD", "build")
     SHARED = ROOT.parent / "shared"
 
     class Skip(Exception):

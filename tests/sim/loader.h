@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#define ZLIB_CONST // next_in points to const
 #include <zlib.h>
 
 struct board;

@@ -94,7 +94,7 @@ static uint8_t inflate_block(struct transfer *t, const uint8_t *data, uint32_t l
 
     if (!buf)
         abort();
-    t->z.next_in = (Bytef *)(uintptr_t)data;
+    t->z.next_in = data;
     t->z.avail_in = len;
     t->z.next_out = buf;
     t->z.avail_out = room + 1;

@@ -89,6 +89,17 @@ static void defaults(void **state) {
     assert_int_equal(bench->config.baud, 115200);
     assert_int_equal(bench->config.connect_timeout_s, 60);
     assert_int_equal(bench->config.n_ports, 0);
+    assert_int_equal(bench->config.n_sources, 1);
+    assert_int_equal(bench->config.sources[0].kind, CONFIG_SOURCE_FINDUPGRADE);
+    assert_string_equal(
+        bench->config.sources[0].url,
+        "https://software.pycom.io/findupgrade?key=wipy.wipy%20with%20esp32&redirect=false&type=all");
+    assert_int_equal(bench->config.poll_interval_s, 86400);
+    assert_null(bench->config.proxy);
+    assert_null(bench->config.ca_file);
+    assert_false(bench->config.allow_http);
+    assert_int_equal(bench->config.keep_packages, 20);
+    assert_int_equal(bench->config.keep_mib, 200);
     config_deinit(&bench->config);
     setenv("STATE_DIRECTORY", "/somewhere", 1);
     assert_int_equal(config_init(&bench->config), 0);
@@ -120,6 +131,104 @@ static void every_key_is_read(void **state) {
     assert_int_equal(bench->config.n_ports, 2);
     assert_string_equal(bench->config.ports[0], "/dev/ttyS0");
     assert_string_equal(bench->config.ports[1], "/dev/serial/by-id/usb-FTDI_FT231X-if00-port0");
+}
+
+static void assert_source(const struct bench *bench, unsigned index, enum config_source_kind kind,
+                          const char *url) {
+    assert_true(index < bench->config.n_sources);
+    assert_int_equal(bench->config.sources[index].kind, kind);
+    assert_string_equal(bench->config.sources[index].url, url);
+}
+
+static void every_firmware_key_is_read(void **state) {
+    struct bench *bench = *state;
+
+    assert_int_equal(read_text(bench, "[firmware]\n"
+                                      "source = findupgrade https://a.example/f?key=x%20y&type=all;b\n"
+                                      "source = mirror\thttp://b.example/wipy/\n"
+                                      "source = folder file:///srv/my packages ; a comment\n"
+                                      "source = folder /srv/p\n"
+                                      "poll-interval = 60\n"
+                                      "proxy = http://proxy.example:3128\n"
+                                      "ca-file = /etc/ca.pem\n"
+                                      "allow-http = yes\n"
+                                      "keep-packages = 1\n"
+                                      "keep-mib = 1000\n"),
+                     WIPYD_ERROR_NONE);
+    assert_int_equal(bench->config.n_sources, 4);
+    assert_source(bench, 0, CONFIG_SOURCE_FINDUPGRADE, "https://a.example/f?key=x%20y&type=all;b");
+    assert_source(bench, 1, CONFIG_SOURCE_MIRROR, "http://b.example/wipy/");
+    assert_source(bench, 2, CONFIG_SOURCE_FOLDER, "/srv/my packages");
+    assert_source(bench, 3, CONFIG_SOURCE_FOLDER, "/srv/p");
+    assert_int_equal(bench->config.poll_interval_s, 60);
+    assert_string_equal(bench->config.proxy, "http://proxy.example:3128");
+    assert_string_equal(bench->config.ca_file, "/etc/ca.pem");
+    assert_true(bench->config.allow_http);
+    assert_int_equal(bench->config.keep_packages, 1);
+    assert_int_equal(bench->config.keep_mib, 1000);
+    assert_int_equal(read_text(bench, "[firmware]\nallow-http = no\nproxy =\n"), WIPYD_ERROR_NONE);
+    assert_false(bench->config.allow_http);
+    assert_string_equal(bench->config.proxy, "");
+}
+
+static void empty_source_means_none(void **state) {
+    struct bench *bench = *state;
+
+    assert_int_equal(read_text(bench, "[firmware]\nsource =\n"), WIPYD_ERROR_NONE);
+    assert_int_equal(bench->config.n_sources, 0);
+    /* Also those of the files before. */
+    add_drop_in(bench, "10-a.conf", "[firmware]\nsource = folder /a\nsource =\nsource = folder /b\n");
+    assert_int_equal(read_text(bench, "[firmware]\nsource = folder /0\n"), WIPYD_ERROR_NONE);
+    assert_int_equal(bench->config.n_sources, 1);
+    assert_source(bench, 0, CONFIG_SOURCE_FOLDER, "/b");
+}
+
+static void long_urls_fit(void **state) {
+    struct bench *bench = *state;
+    char text[512], url[160] = "https://a.example/";
+
+    memset(url + strlen(url), 'x', 100);
+    snprintf(text, sizeof text, "[firmware]\nsource = findupgrade %s\n", url);
+    assert_int_equal(read_text(bench, text), WIPYD_ERROR_NONE);
+    assert_source(bench, 0, CONFIG_SOURCE_FINDUPGRADE, url);
+}
+
+static void bad_sources(void **state) {
+    static const struct {
+        const char *value, *wanted;
+    } cases[] = {
+        { "https://a.example/", "findupgrade, mirror or folder is wanted, then a URL" },
+        { "find https://a.example/", "findupgrade, mirror or folder is wanted, then a URL" },
+        { "findupgrade", "a URL that begins with https:// or http:// is wanted" },
+        { "findupgrade file:///a", "a URL that begins with https:// or http:// is wanted" },
+        { "mirror ftp://a.example/", "a URL that begins with https:// or http:// is wanted" },
+        { "mirror https://a.example/a b", "a URL without blanks is wanted" },
+        { "mirror https://a.example/\xc3\xa4", "a URL without blanks is wanted" },
+        { "folder packages", "an absolute path, or file:// and one, is wanted" },
+        { "folder file://host/packages", "an absolute path, or file:// and one, is wanted" },
+    };
+    struct bench *bench = *state;
+    char text[256], story[256];
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(text, sizeof text, "[firmware]\nsource = %s\n", cases[i].value);
+        snprintf(story, sizeof story, "2: source = \"%s\": %s", cases[i].value, cases[i].wanted);
+        assert_fails(bench, text, story);
+        assert_int_equal(bench->config.n_sources, 1);
+        assert_source(bench, 0, CONFIG_SOURCE_FINDUPGRADE, CONFIG_SOURCE_DEFAULT);
+    }
+    strcpy(text, "[firmware]\n");
+    for (int i = 0; i < CONFIG_SOURCES_MAX; i++)
+        strcat(text, "source = folder /a\n");
+    assert_int_equal(read_text(bench, text), WIPYD_ERROR_NONE);
+    assert_fails(bench, "[firmware]\nsource = folder /b\n",
+                 "2: source = \"folder /b\": no more than 8 sources");
+    assert_fails(bench, "[firmware]\nallow-http = maybe\n", "2: allow-http = \"maybe\": yes or no is wanted");
+    assert_fails(bench, "[firmware]\nproxy = a b\n", "2: proxy = \"a b\": a URL without blanks is wanted");
+    assert_fails(bench, "[firmware]\nca-file = ca.pem\n",
+                 "2: ca-file = \"ca.pem\": an absolute path is wanted");
+    assert_fails(bench, "[firmware]\npoll-interval = 0\n",
+                 "2: poll-interval = \"0\": a number from 1 to 2592000 is wanted");
 }
 
 static void empty_file_is_fine(void **state) {
@@ -249,10 +358,20 @@ static void too_many_ports(void **state) {
 
 int main(void) {
     static const struct CMUnitTest tests[] = {
-        moment(defaults),           moment(every_key_is_read), moment(empty_file_is_fine),
-        moment(missing_file),       moment(directory_as_file), moment(errors_name_file_and_line),
-        moment(values_are_bounded), moment(odd_bytes),         moment(drop_ins_in_order_of_name),
+        moment(defaults),
+        moment(every_key_is_read),
+        moment(empty_file_is_fine),
+        moment(missing_file),
+        moment(directory_as_file),
+        moment(errors_name_file_and_line),
+        moment(values_are_bounded),
+        moment(odd_bytes),
+        moment(drop_ins_in_order_of_name),
         moment(too_many_ports),
+        moment(every_firmware_key_is_read),
+        moment(empty_source_means_none),
+        moment(long_urls_fit),
+        moment(bad_sources),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -410,8 +410,7 @@ static void a_damaged_application_is_refused(void **state) {
     assert_memory_equal(fault.story, "script: op 3: wipy.bin: the image's checksum", 44);
 }
 
-/* ---- the real ones
- * ------------------------------------------------------------------------------------------- */
+/* ---- the real ones --------------------------------------------------------------------------- */
 
 /* False, with the reason on the terminal, where the package is absent. */
 static bool read_real(const char *name, struct blob *ret) {

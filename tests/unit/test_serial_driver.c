@@ -103,8 +103,7 @@ int ioctl(int fd, unsigned long request, ...) {
     return real(fd, request, argument);
 }
 
-/* ---- the bench
- * --------------------------------------------------------------------------------------------------- */
+/* ---- the bench ------------------------------------------------------------------------------- */
 
 struct bench {
     uv_loop_t loop;
@@ -165,8 +164,7 @@ static int open_port(struct bench *bench) {
     return serial_port_open(&bench->port, &bench->loop, bench->path, &events, bench);
 }
 
-/* ---- tests
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 static void open_drops_both_lines_in_one_step(void **state) {
     struct bench *bench = *state;

@@ -10,16 +10,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "daemon/serial/port.h"
@@ -76,8 +71,7 @@ static uint8_t pattern(size_t i) {
     return (uint8_t)(i * 7 + i / 251);
 }
 
-/* ---- callbacks
- * --------------------------------------------------------------------------------------------------- */
+/* ---- callbacks ------------------------------------------------------------------------------- */
 
 static void on_closed(void *userdata) {
     struct bench *bench = userdata;
@@ -134,8 +128,7 @@ static void on_gone(void *userdata) {
 
 static const struct serial_port_events events = { on_data, on_written, on_gone };
 
-/* ---- the bench
- * --------------------------------------------------------------------------------------------------- */
+/* ---- the bench ------------------------------------------------------------------------------- */
 
 static void on_guard(uv_timer_t *timer) {
     struct bench *bench = timer->data;
@@ -257,8 +250,7 @@ static uint8_t *big_pattern(void) {
     return bytes;
 }
 
-/* ---- open
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- open ------------------------------------------------------------------------------------ */
 
 static void open_makes_line_raw(void **state) {
     struct bench *bench = *state;
@@ -318,103 +310,30 @@ static void second_open_is_busy(void **state) {
     assert_int_equal(strncmp(holder, "test_serial", 11), 0);
 }
 
+static void sleep_in_pool(uv_work_t *work) {
+    (void)work;
+    usleep(100000);
+}
+
+/* Even while the threads have better things to do than to close it. */
 static void close_lets_next_open_in_at_once(void **state) {
     struct bench *bench = *state;
     struct serial_port *first;
+    uv_work_t busy[4]; /* as many as libuv has threads */
 
     open_port(bench);
     first = bench->port;
+    for (size_t i = 0; i < sizeof busy / sizeof *busy; i++)
+        assert_int_equal(uv_queue_work(&bench->loop, &busy[i], sleep_in_pool, NULL), 0);
     close_port(bench);
     open_port(bench); /* before the loop ran */
     assert_ptr_not_equal(first, bench->port);
     run_until(bench, &bench->n_closed, 1);
     bench->n_closed = 0;
+    run_some_ms(bench, 20);
 }
 
-/* Runs as another program; holds the node as told until it is killed. */
-static pid_t start_holder(const struct bench *bench, bool with_lock) {
-    int ready[2];
-    char c;
-    pid_t pid;
-
-    assert_int_equal(pipe(ready), 0);
-    pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        int fd = open(bench->path, O_RDWR | O_NOCTTY);
-
-        if (fd < 0 || (with_lock && flock(fd, LOCK_EX) < 0))
-            _exit(1);
-        close(bench->master);
-        close(ready[0]);
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (write(ready[1], "r", 1) == 1)
-            sleep(60);
-        _exit(1);
-    }
-    close(ready[1]);
-    assert_int_equal(read(ready[0], &c, 1), 1);
-    close(ready[0]);
-    return pid;
-}
-
-static void stop_holder(pid_t pid) {
-    kill(pid, SIGKILL);
-    waitpid(pid, NULL, 0);
-}
-
-static void holder_with_lock_is_named(void **state) {
-    struct bench *bench = *state;
-    pid_t pid = start_holder(bench, true);
-    char holder[64], wanted[32];
-
-    assert_int_equal(serial_port_open(&bench->port, &bench->loop, bench->path, &events, bench), -EBUSY);
-    assert_true(serial_holder_find(bench->path, holder, sizeof holder));
-    snprintf(wanted, sizeof wanted, " (pid %d)", pid);
-    assert_non_null(strstr(holder, wanted));
-    stop_holder(pid);
-    open_port(bench);
-}
-
-static void holder_without_lock_is_named(void **state) {
-    struct bench *bench = *state;
-    pid_t pid = start_holder(bench, false);
-    char holder[64], wanted[32], link[64];
-
-    snprintf(link, sizeof link, "/tmp/wipyd-test-link-%d", getpid()); /* as /dev/serial/by-id/... */
-    assert_int_equal(symlink(bench->path, link), 0);
-    assert_true(serial_holder_find(link, holder, sizeof holder));
-    unlink(link);
-    snprintf(wanted, sizeof wanted, " (pid %d)", pid);
-    assert_non_null(strstr(holder, wanted));
-    stop_holder(pid);
-    assert_false(serial_holder_find(bench->path, holder, sizeof holder));
-    assert_false(serial_holder_find("/dev/no-such-tty", holder, sizeof holder));
-}
-
-/* TIOCEXCL keeps out programs that know nothing of flock; root is never kept out, so the other one isn't
- * root. */
-static void program_without_flock_is_kept_out(void **state) {
-    struct bench *bench = *state;
-    int status;
-    pid_t pid;
-
-    open_port(bench);
-    assert_int_equal(chmod(bench->path, 0666), 0);
-    pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        if (getuid() == 0 && (setgid(65534) < 0 || setuid(65534) < 0))
-            _exit(2);
-        _exit(open(bench->path, O_RDWR | O_NOCTTY | O_NONBLOCK) < 0 && errno == EBUSY ? 0 : 1);
-    }
-    waitpid(pid, &status, 0);
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), 0);
-}
-
-/* ---- the line
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- the line -------------------------------------------------------------------------------- */
 
 static void any_baud_is_set_and_read_back(void **state) {
     static const uint32_t rates[] = { 9600, 115200, 921600, 1234567, 74880, 4000000 };
@@ -461,8 +380,7 @@ static void close_puts_termios_back(void **state) {
     close(keeper);
 }
 
-/* ---- bytes
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- bytes ----------------------------------------------------------------------------------- */
 
 static void bytes_come_in(void **state) {
     struct bench *bench = *state;
@@ -562,8 +480,7 @@ static void discard_forgets_input_and_due_on_written(void **state) {
     assert_int_equal(bench->n_written, 0);
 }
 
-/* ---- gone
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- gone ------------------------------------------------------------------------------------ */
 
 static void gone_while_reading(void **state) {
     struct bench *bench = *state;
@@ -608,8 +525,7 @@ static void gone_found_by_write(void **state) {
     assert_int_equal(bench->n_written, 0);
 }
 
-/* ---- close
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- close ----------------------------------------------------------------------------------- */
 
 static void close_in_each_callback(void **state) {
     static const enum moment moments[] = { IN_DATA, IN_WRITTEN, IN_GONE };
@@ -696,9 +612,6 @@ int main(void) {
         moment(open_missing_node),
         moment(second_open_is_busy),
         moment(close_lets_next_open_in_at_once),
-        moment(holder_with_lock_is_named),
-        moment(holder_without_lock_is_named),
-        moment(program_without_flock_is_kept_out),
         moment(any_baud_is_set_and_read_back),
         moment(pty_has_no_lines),
         moment(close_puts_termios_back),

@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""The main job, from plugging in to a board that runs its new firmware: a simulated board with real timing on a pty, a
+private bus, wipyd, wipyctl. What a person would do to the board (the wire, the button) the demo does, and says so.
+
+It flashes a real package where ../shared has one, else one of the same shape that it makes.
+"""
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "integration"))
+
+import packages  # noqa: E402
+from harness import BUILD, MB, SHARED, Bench  # noqa: E402
+
+DEVICE = "ttyUSB0"
+BAUD = "921600"
+LIMIT_S = 180
+BOLD, PLAIN = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
+
+
+def say(text):
+    print(f"\n{BOLD}# {text}{PLAIN}", flush=True)
+
+
+def show(bench, *arguments):
+    """wipyctl as a person would run it, on this very terminal."""
+    print(f"$ wipyctl {' '.join(map(str, arguments))}", flush=True)
+    environment = {**os.environ, "WIPYD_BUS": bench.address}
+    return subprocess.Popen([BUILD / "wipyctl", *arguments], env=environment, cwd=bench.folder)
+
+
+def must_succeed(process):
+    code = process.wait(timeout=LIMIT_S)
+    if code:
+        sys.exit(f"demo: wipyctl ended with {code}")
+
+
+def find_package(folder):
+    real = sorted((SHARED / "firmware").glob("WiPy-1.20*.tar.gz"))
+    if real:
+        return real[0]
+    path = folder / "WiPy-1.20.1.r1.tar.gz"
+    packages.make_package(path, board="WiPy", release="1.20.1.r1", shape="both", app_bytes=900_000)
+    return path
+
+
+def main():
+    say("A blank board is plugged in: a WiPy on an Expansion Board 2.0, which has no reset lines.")
+    with Bench(boards=[{"name": DEVICE, "options": (), "download": False, "flash_bytes": 4 * MB}],
+               connect_timeout=60) as bench:
+        board = bench.board
+        package = find_package(bench.folder)
+        (bench.folder / package.name).exists() or (bench.folder / package.name).symlink_to(package)
+        must_succeed(show(bench, "list"))
+
+        say("Flash it. It is not in download mode yet, so wipyd says what to do.")
+        flashing = show(bench, "flash", DEVICE, package.name, "--baud", BAUD)
+        time.sleep(4)
+        say("(a person joins G23 to GND and presses reset)")
+        board.ask("jumper on")
+        board.ask("reset")
+        must_succeed(flashing)
+
+        before = b"\xff" * (4 * MB)
+        is_right = board.flash() == packages.expected_flash(str(package), 4 * MB, before)
+        say("The whole flash, compared byte by byte with a layout computed independently: " +
+            ("equal." if is_right else "DIFFERENT."))
+
+        say("(the person takes the wire off and presses reset)")
+        banner = [line for line in board.run_firmware().splitlines() if "MicroPython" in line]
+        print(f"the board says: {banner[0] if banner else 'nothing'}")
+        must_succeed(show(bench, "status"))
+    return 0 if is_right and banner else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
