@@ -14,6 +14,7 @@
 
 #include "daemon/base/config.h"
 #include "daemon/base/log.h"
+#include "daemon/base/resident.h"
 #include "daemon/board/fleet.h"
 #include "daemon/bus/service.h"
 #include "daemon/loop/bus_loop.h"
@@ -232,6 +233,7 @@ int main(int argc, char **argv) {
         log_error("can't start: %s", strerror(-r));
         return 1;
     }
+    resident_trim();
     sd_notify(0, "READY=1");
     log_info("wipyd " WIPYD_VERSION " is ready, %u ports", daemon.config.n_ports);
     uv_run(&daemon.loop, UV_RUN_DEFAULT);

@@ -251,7 +251,8 @@ static void take_board(struct fleet *fleet, struct fleet_job *job, bool is_final
 
     if (!*status->board.mac)
         return;
-    if (!is_other && !is_final && !memcmp(&device->board, &status->board, sizeof device->board))
+    if (!is_other && !is_final && !strcmp(device->board.chip, status->board.chip) &&
+        !strcmp(device->board.release, status->board.release))
         return;
     device->board = status->board;
     device->seen_us = status->finished_us ? status->finished_us : status->started_us;

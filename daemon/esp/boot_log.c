@@ -24,6 +24,12 @@ void boot_log_reset(struct boot_log *log) {
 }
 
 static void decide(struct boot_log *log, enum boot_log_verdict verdict) {
+    /* A supply that gives way again and again has the last word: what is said in between are attempts. */
+    if (log->brownouts > 1 && verdict != BOOT_LOG_BROWNOUT)
+        return;
+    /* A prompt tells less than the line before it that meant the same. */
+    if (verdict == log->said && !strcmp(log->line, ">>> "))
+        return;
     log->said = verdict;
     snprintf(log->quote, sizeof log->quote, "%s", log->line);
 }
@@ -46,8 +52,9 @@ static void judge_line(struct boot_log *log) {
     }
     for (size_t i = 0; i < sizeof phrases / sizeof *phrases; i++)
         if (strstr(log->line, phrases[i].text)) {
-            decide(log, phrases[i].verdict);
+            log->brownouts += phrases[i].verdict == BOOT_LOG_BROWNOUT;
             log->downloads += phrases[i].verdict == BOOT_LOG_DOWNLOAD;
+            decide(log, phrases[i].verdict);
             known = true;
             break;
         }

@@ -26,6 +26,7 @@ struct boot_log {
     enum boot_log_verdict verdict; /* after the newest line that says something */
     unsigned resets;               /* "rst:0x" lines seen */
     unsigned downloads;            /* "waiting for download" lines seen */
+    unsigned brownouts;            /* "Brownout" lines seen */
     int boot_value;                /* of "boot:0x13": 0x13; -1 none seen */
     size_t n_text, n_garbage;      /* bytes */
     char quote[BOOT_LOG_LINE_MAX]; /* the line that decided, printable ASCII only */

@@ -36,6 +36,7 @@ struct esp_link {
     uv_loop_t *loop;
     uv_timer_t timer;
     struct serial_port *port;
+    uint32_t baud; /* asked for: the adapter's true rate may be a little off, the chip must be told this one */
     const struct esp_loader *loader;
     enum state state;
     bool is_gone;
@@ -371,6 +372,7 @@ int esp_link_open(struct esp_link **ret, uv_loop_t *loop, const char *path, void
         free(link);
         return r;
     }
+    link->baud = 115200; /* as serial_port_open leaves it */
     uv_timer_init(loop, &link->timer);
     link->timer.data = link;
     *ret = link;
@@ -442,6 +444,7 @@ int esp_link_set_baud(struct esp_link *link, uint32_t baud, esp_link_fn fn) {
 
     if (r < 0)
         return r;
+    link->baud = baud;
     begin(link, fn);
     if (begin_gone(link))
         return 0;
@@ -451,17 +454,16 @@ int esp_link_set_baud(struct esp_link *link, uint32_t baud, esp_link_fn fn) {
 }
 
 bool esp_link_can_baud(struct esp_link *link, uint32_t baud) {
-    uint32_t before = serial_port_baud(link->port);
     bool can = serial_port_set_baud(link->port, baud) == 0;
 
     /* Going back to a rate that worked a moment ago fails only with the port, which tells by itself. */
-    if (serial_port_set_baud(link->port, before) < 0)
+    if (serial_port_set_baud(link->port, link->baud) < 0)
         return false;
     return can;
 }
 
 uint32_t esp_link_baud(const struct esp_link *link) {
-    return serial_port_baud(link->port);
+    return link->baud;
 }
 
 bool esp_link_has_lines(const struct esp_link *link) {

@@ -57,6 +57,7 @@ void esp_link_listen(struct esp_link *link, uint32_t ms, esp_link_fn fn);
 must_check int esp_link_set_baud(struct esp_link *link, uint32_t baud, esp_link_fn fn);
 /* Whether the adapter can do that rate; found by trying, then going back. Only when idle. */
 bool esp_link_can_baud(struct esp_link *link, uint32_t baud);
+/* The rate asked for; a real adapter is a little off. */
 uint32_t esp_link_baud(const struct esp_link *link);
 
 bool esp_link_has_lines(const struct esp_link *link);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/base/resident.h"
 #include "daemon/firmware/archive.h"
 #include "daemon/firmware/image.h"
 #include "daemon/firmware/layout.h"
@@ -312,6 +313,7 @@ enum wipyd_error firmware_package_read(struct firmware_package **ret, const void
 
     /* Megabytes were used for a moment, in this thread's arena: the allocator would keep them. */
     malloc_trim(0);
+    resident_trim();
     if (error)
         return error;
     *ret = &owner->package;

@@ -91,9 +91,9 @@ void flash_job_sync_link(struct flash_job *job, unsigned attempts, uint32_t list
 enum step flash_job_set_link_baud(struct flash_job *job, uint32_t baud);
 void flash_job_reset_link(struct flash_job *job, const struct esp_reset_sequence *sequence);
 void flash_job_listen_link(struct flash_job *job, uint32_t ms);
-/* work runs in the pool and leaves its outcome in job->work_fault; then the row's reply is called with
+/* function runs in the pool and leaves its outcome in job->work_fault; then the row's reply is called with
  * ESP_OK. */
-enum step flash_job_work(struct flash_job *job, void (*work)(struct flash_job *job));
+enum step flash_job_work(struct flash_job *job, void (*function)(struct flash_job *job));
 __attribute__((format(printf, 3, 4))) enum step flash_job_fail(struct flash_job *job, enum wipyd_error code,
                                                                const char *format, ...);
 __attribute__((format(printf, 3, 4))) enum step flash_job_retry(struct flash_job *job, enum wipyd_error code,

@@ -8,6 +8,7 @@
 enum {
     APP_MAGIC = 0xe9,
     HINT_BYTES = 128,    /* the longest cluster seen has 90 */
+    BEFORE_HINT = 4,     /* tells a name that begins at a hint from one that began before it */
     OVERLAP = 192,       /* a cluster may lie across two windows */
     OTADATA_CRC_AT = 36, /* facts/pycom.md 2.5 */
     OTADATA_OTA_0 = 1,
@@ -35,11 +36,15 @@ bool flash_probe_next(struct flash_probe *probe, struct esp_request *ret) {
     return true;
 }
 
+static bool is_beyond(const struct flash_probe *probe, uint32_t offset) {
+    return offset > probe->flash_bytes - HINT_BYTES;
+}
+
 static void enter(struct flash_probe *probe, int state, uint32_t offset) {
     probe->state = (typeof(probe->state))state;
     probe->n_bytes = 0;
     probe->offset = offset & ~3u;
-    if (probe->offset > probe->flash_bytes - HINT_BYTES)
+    if (is_beyond(probe, probe->offset))
         probe->state = PROBE_DONE;
 }
 
@@ -82,8 +87,10 @@ static void take_otadata(struct flash_probe *probe) {
 }
 
 static void enter_hint(struct flash_probe *probe) {
+    while (probe->hint < N_HINTS && is_beyond(probe, probe->app_offset + hints[probe->hint]))
+        probe->hint++;
     if (probe->hint < N_HINTS)
-        enter(probe, PROBE_HINT, probe->app_offset + hints[probe->hint++]);
+        enter(probe, PROBE_HINT, probe->app_offset + hints[probe->hint++] - BEFORE_HINT);
     else if (probe->is_thorough)
         enter(probe, PROBE_SCAN, probe->app_offset);
     else
@@ -91,10 +98,19 @@ static void enter_hint(struct flash_probe *probe) {
 }
 
 static bool find_version(struct flash_probe *probe) {
-    probe->has_version = firmware_version_find(probe->bytes, probe->n_bytes, &probe->version);
+    /* A name that begins with the first byte may have begun before it. */
+    probe->has_version = firmware_version_find(probe->bytes, probe->n_bytes, &probe->version) &&
+                         probe->version.image_offset > 0;
     if (probe->has_version)
         probe->state = PROBE_DONE;
     return probe->has_version;
+}
+
+/* The search has no more to read: neither of the window nor of the flash. */
+static bool is_scanned(const struct flash_probe *probe) {
+    uint32_t end = probe->app_offset + FIRMWARE_VERSION_WINDOW;
+
+    return probe->offset + ESP_READ_SLOW_BYTES > (end < probe->flash_bytes ? end : probe->flash_bytes);
 }
 
 void flash_probe_take(struct flash_probe *probe, const struct esp_reply *reply) {
@@ -121,12 +137,11 @@ void flash_probe_take(struct flash_probe *probe, const struct esp_reply *reply) 
             enter_hint(probe);
         return;
     case PROBE_SCAN:
-        if (probe->n_bytes < sizeof probe->bytes &&
-            probe->offset < probe->app_offset + FIRMWARE_VERSION_WINDOW)
+        if (probe->n_bytes < sizeof probe->bytes && !is_scanned(probe))
             return;
         if (find_version(probe))
             return;
-        if (probe->offset >= probe->app_offset + FIRMWARE_VERSION_WINDOW) {
+        if (is_scanned(probe)) {
             probe->state = PROBE_DONE;
             return;
         }

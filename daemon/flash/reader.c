@@ -71,10 +71,12 @@ bool flash_reader_take(struct flash_reader *reader, const struct esp_reply *repl
         if (!esp_reply_md5(reply, reader->loader, digest))
             return ++reader->rereads < REREADS_MAX;
         memcpy(reader->sector_md5, digest, 16);
-        if (take_known(reader, SECTOR, digest))
+        if (take_known(reader, SECTOR, digest)) {
             reader->done += SECTOR;
-        else
+            reader->rereads = 0;
+        } else {
             reader->state = READER_PART;
+        }
         return true;
     case READER_PART:
         if (esp_reply_md5(reply, reader->loader, digest) && take_known(reader, PART, digest)) {
