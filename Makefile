@@ -9,7 +9,7 @@ DESTDIR ?=
 # ---- packages: the one list --------------------------------------------------------------------------------------
 DEPS_BUILD := gcc make pkg-config libc6-dev libuv1-dev libsystemd-dev libarchive-dev libyajl-dev libdeflate-dev \
               libssl-dev libsqlite3-dev libcurl4-openssl-dev libsmartcols-dev libinih-dev
-DEPS_TEST  := libcmocka-dev zlib1g-dev dbus systemd python3 procps
+DEPS_TEST  := libcmocka-dev zlib1g-dev dbus systemd python3 procps openssl strace
 DEPS_CHECK := clang clang-format clang-tidy cppcheck libclang-rt-14-dev
 
 # ---- flags -------------------------------------------------------------------------------------------------------
@@ -111,7 +111,7 @@ check-static: ## clang-tidy and cppcheck
 	clang-tidy --quiet --warnings-as-errors='*' $(DAEMON_SRC) daemon/main.c $(CLIENT_SRC) $(PROTO_SRC) -- \
 	  $(CSTD) $$(pkg-config --cflags $(PKGS_DAEMON) $(PKGS_CLIENT))
 	cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability \
-	  --suppress=missingIncludeSystem -I. -D_GNU_SOURCE daemon client proto
+	  --suppressions-list=tests/check/cppcheck.supp -I. -D_GNU_SOURCE daemon client proto
 
 check-interfaces: all sim ## What the daemon says of itself equals the XML
 	@WIPYD_BUILD=$(BUILD) python3 tests/run.py -k introspection

@@ -91,10 +91,8 @@ enum exit_code bus_failure(const struct client *client, const sd_bus_error *erro
                                   });
 }
 
-enum exit_code bus_daemon_gone(const struct client *client) {
-    return report(client, NO_ANSWER, FREEDESKTOP "NameHasNoOwner",
-                  "A job that was under way isn't finished. When wipyd runs again, repeat the command: "
-                  "verified regions are not written twice.");
+enum exit_code bus_daemon_gone(const struct client *client, const char *story) {
+    return report(client, NO_ANSWER, FREEDESKTOP "NameHasNoOwner", story);
 }
 
 enum exit_code bus_bad_message(const struct client *client, int r) {

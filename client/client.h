@@ -37,14 +37,18 @@ enum json_mode {
 struct options {
     const char *bus; /* "system", "session" or an address; borrowed from argv or the environment */
     enum json_mode json;
-    bool no_legend, quiet, no_block, dry_run, help, version;
+    bool no_legend, quiet, no_block, dry_run, force, help, version;
     uint32_t baud;              /* 0: not given */
     uint32_t connect_timeout_s; /* 0: not given */
 };
 
+struct json;
+
 struct client {
     struct options options;
-    sd_bus *bus; /* NULL until bus_open() */
+    sd_bus *bus;              /* NULL until bus_open() */
+    const char *subject;      /* what failures are about, said before them; NULL: nothing particular */
+    struct json *failures_to; /* an open array that failures join; NULL: each is a document of its own */
 };
 
 static inline void free_p(void *pointer) {

@@ -21,35 +21,49 @@ enum exit_code failure_exit_code(enum wipyd_error error) {
     return exit_codes[error] ? exit_codes[error] : EXIT_FAILED;
 }
 
-static void print_json(enum json_mode mode, const struct failure *failure) {
+static void to_json(struct json *json, const char *message, const struct failure *failure) {
     const struct {
         const char *key, *value;
     } rows[] = {
         { "error", failure->name },
-        { "message", failure->message },
+        { "message", message },
         { "story", failure->story },
         { "hint", failure->hint },
     };
+
+    json_map_begin(json);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        json_string(json, rows[i].key);
+        json_string(json, rows[i].value ? rows[i].value : "");
+    }
+    json_map_end(json);
+}
+
+static void print_json(enum json_mode mode, const char *message, const struct failure *failure) {
     struct json json;
 
     json_begin(&json, mode);
-    json_map_begin(&json);
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        json_string(&json, rows[i].key);
-        json_string(&json, rows[i].value ? rows[i].value : "");
-    }
-    json_map_end(&json);
+    to_json(&json, message, failure);
     if (json_print(&json) < 0)
         text_line(stderr, TEXT_BAD, "wipyctl: %s", wipyd_error_sentence(WIPYD_ERROR_NO_MEMORY));
 }
 
 enum exit_code failure_report(const struct client *client, const struct failure *failure) {
+    cleanup(free_p) char *with_subject = NULL;
+    const char *message = failure->message;
+
+    if (client->subject && asprintf(&with_subject, "%s: %s", client->subject, message) >= 0)
+        message = with_subject;
+    if (client->failures_to) {
+        to_json(client->failures_to, message, failure);
+        return failure->exit_code;
+    }
     if (client->options.json) {
-        print_json(client->options.json, failure);
+        print_json(client->options.json, message, failure);
         return failure->exit_code;
     }
     fflush(stdout);
-    text_line(stderr, TEXT_BAD, "wipyctl: %s", failure->message);
+    text_line(stderr, TEXT_BAD, "wipyctl: %s", message);
     if (failure->story && *failure->story)
         text_line(stderr, TEXT_PLAIN, "  %s", failure->story);
     if (failure->hint && *failure->hint)

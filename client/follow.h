@@ -3,7 +3,7 @@
 /* Starting a job and staying with it to its end. */
 
 #include "client/client.h"
-#include "client/objects.h"
+#include "client/object.h"
 
 /*
  * Makes the call (Flash, FlashFile or Identify), follows the job that it answers with, and leaves the job's

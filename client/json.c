@@ -31,10 +31,14 @@ int json_print(struct json *json) {
             putchar('\n');
         fflush(stdout);
     }
+    json_drop(json);
+    return length ? 0 : -ENOMEM;
+}
+
+void json_drop(struct json *json) {
     if (json->generator)
         yajl_gen_free(json->generator);
     json->generator = NULL;
-    return length ? 0 : -ENOMEM;
 }
 
 /* The first trouble stays: what follows it can't make the document whole again. */

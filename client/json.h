@@ -17,6 +17,8 @@ struct json {
 void json_begin(struct json *json, enum json_mode mode);
 /* Writes the document and a line end to standard output and frees everything. 0, or -ENOMEM. */
 int json_print(struct json *json);
+/* Or with this, which frees everything and writes nothing. */
+void json_drop(struct json *json);
 
 void json_map_begin(struct json *json);
 void json_map_end(struct json *json);

@@ -12,6 +12,7 @@ enum option_id {
     ID_CONNECT_TIMEOUT,
     ID_NO_BLOCK,
     ID_DRY_RUN,
+    ID_FORCE,
     ID_JSON,
     ID_BUS,
     ID_NO_LEGEND,
@@ -26,7 +27,7 @@ struct option_row {
     const char *value; /* as help shows it; NULL: takes none */
     int has_value;     /* getopt's no_argument, required_argument or optional_argument */
     char letter;       /* 0: long form alone */
-    unsigned group;    /* 0: for every verb */
+    unsigned groups;   /* that take it; 0: every verb does */
     const char *help;
 };
 
@@ -37,8 +38,10 @@ static const struct option_row rows[ID_COUNT] = {
                   "Rate for the transfer, 9600 to 4000000" },
     [ID_CONNECT_TIMEOUT] = { "connect-timeout", "S", required_argument, 0, OPTION_FOR_JOBS,
                              "Wait S seconds for the board's boot ROM, 1 to 3600" },
-    [ID_NO_BLOCK] = { "no-block", NULL, no_argument, 0, OPTION_FOR_JOBS,
-                      "Start the job, print it and return" },
+    [ID_NO_BLOCK] = { "no-block", NULL, no_argument, 0, OPTION_FOR_JOBS | OPTION_FOR_REFRESH,
+                      "Start it, say so and return" },
+    [ID_FORCE] = { "force", NULL, no_argument, 0, OPTION_FOR_FORCE,
+                   "export: replace a file; remove: even the last good one" },
     [ID_JSON] = { "json", "pretty|short|off", optional_argument, 0, 0,
                   "Print JSON, errors too; pretty when no value is given" },
     [ID_BUS] = { "bus", "system|session|ADDRESS", required_argument, 0, 0,
@@ -56,7 +59,7 @@ static void print_options(unsigned groups, bool common) {
         const struct option_row *row = &rows[i];
         char form[64];
 
-        if (row->group ? !(row->group & groups) : !common)
+        if (row->groups ? !(row->groups & groups) : !common)
             continue;
         snprintf(form, sizeof(form), "%s%s%s%s", row->name, row->has_value == optional_argument ? "[" : "",
                  row->value ? "=" : "", row->value ? row->value : "");
@@ -68,17 +71,23 @@ static void print_options(unsigned groups, bool common) {
     }
 }
 
+static void print_verbs(const struct verb_table *table) {
+    for (size_t i = 0; i < table->n; i++) {
+        const struct verb *verb = &table->rows[i];
+        int n = printf("  %s %s", verb->name, verb->arguments);
+
+        printf("%*s%s\n", 34 - n > 1 ? 34 - n : 1, "", verb->summary);
+    }
+}
+
 static void help_of_program(void) {
     printf("Usage: wipyctl [OPTION...] [VERB] [ARGUMENT...]\n\n"
            "Flash Pycom WiPy boards through wipyd.\n\nVerbs:\n");
-    for (size_t i = 0; i < n_verbs; i++) {
-        int n = printf("  %s %s", verbs[i].name, verbs[i].arguments);
-
-        printf("%*s%s\n", 34 - n > 1 ? 34 - n : 1, "", verbs[i].summary);
-    }
+    print_verbs(&verbs);
     printf("\nOptions of flash and info:\n");
     print_options(OPTION_FOR_FLASH | OPTION_FOR_JOBS, false);
-    printf("\nOptions of every verb:\n");
+    printf("\nfirmware has verbs and options of its own: wipyctl firmware --help\n"
+           "\nOptions of every verb:\n");
     print_options(0, true);
     printf("\nExit codes: 0 done or already so, 1 failed (or detached from a job that goes on),\n"
            "2 usage, 3 not found, 4 not authorised, 5 busy, 6 cancelled, 7 some of many failed,\n"
@@ -94,6 +103,10 @@ void options_help(const struct verb *verb) {
            verb->arguments, verb->summary);
     if (verb->details)
         printf("\n%s", verb->details);
+    if (verb->verbs) {
+        printf("\nVerbs:\n");
+        print_verbs(verb->verbs);
+    }
     printf("\nOptions:\n");
     print_options(verb->options, true);
 }
@@ -165,6 +178,9 @@ static void parse_option(struct parse *parse, enum option_id id) {
     case ID_DRY_RUN:
         options->dry_run = true;
         break;
+    case ID_FORCE:
+        options->force = true;
+        break;
     case ID_NO_LEGEND:
         options->no_legend = true;
         break;
@@ -213,7 +229,7 @@ static void check_verb(struct parse *parse, const struct verb *verb, char **argu
     while (arguments[n])
         n++;
     for (size_t i = 0; i < ID_COUNT; i++)
-        if (parse->given[i] && rows[i].group && !(rows[i].group & verb->options))
+        if (parse->given[i] && rows[i].groups && !(rows[i].groups & verb->options))
             mistake(parse, "%s takes no --%s.", verb->name, rows[i].name);
     if (parse->client->options.help)
         return;
@@ -221,6 +237,20 @@ static void check_verb(struct parse *parse, const struct verb *verb, char **argu
         mistake(parse, "%s needs: %s", verb->name, verb->arguments);
     if (n > verb->max_arguments)
         mistake(parse, "%s doesn't take '%s'.", verb->name, arguments[verb->max_arguments]);
+}
+
+/* "firmware show": the verb's own verb, which takes a word away from the arguments. */
+static const struct verb *find_own_verb(struct parse *parse, const struct verb *verb, char ***arguments) {
+    const char *word = **arguments;
+    const struct verb *own;
+
+    if (!word)
+        return parse->client->options.help ? verb : &verb->verbs->rows[0];
+    own = verb_find(verb->verbs, word);
+    if (!own)
+        mistake(parse, "'%s' is no verb of %s; see wipyctl %s --help.", word, verb->name, verb->name);
+    ++*arguments;
+    return own;
 }
 
 enum exit_code options_parse(struct client *client, int argc, char **argv, const struct verb **verb,
@@ -237,11 +267,13 @@ enum exit_code options_parse(struct client *client, int argc, char **argv, const
     *arguments = word ? argv + optind + 1 : argv + optind;
     *verb = NULL;
     if (word || (!client->options.help && !client->options.version)) {
-        *verb = verb_find(word ? word : "status");
+        *verb = verb_find(&verbs, word ? word : "status");
+        if (!*verb)
+            mistake(&parse, "'%s' is no verb.", word);
+        else if ((*verb)->verbs)
+            *verb = find_own_verb(&parse, *verb, arguments);
         if (*verb)
             check_verb(&parse, *verb, *arguments);
-        else
-            mistake(&parse, "'%s' is no verb.", word);
     }
     if (parse.mistake)
         code = failure_usage(client, "%s", parse.mistake);

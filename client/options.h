@@ -6,8 +6,10 @@
 #include "client/verb.h"
 
 /* Groups of options that a verb may take besides the common ones. */
-#define OPTION_FOR_JOBS  1u /* --baud, --connect-timeout, --no-block */
-#define OPTION_FOR_FLASH 2u /* --dry-run */
+#define OPTION_FOR_JOBS    1u /* --baud, --connect-timeout, --no-block */
+#define OPTION_FOR_FLASH   2u /* --dry-run */
+#define OPTION_FOR_REFRESH 4u /* --no-block */
+#define OPTION_FOR_FORCE   8u /* --force */
 
 /* The rates and times that the daemon takes (org.wipyd1.Device.xml). */
 #define OPTION_BAUD_MIN              9600

@@ -3,7 +3,7 @@
 /* How a job ended, told once and clearly. */
 
 #include "client/client.h"
-#include "client/objects.h"
+#include "client/object.h"
 
 /* A flash job that has ended: a sentence (with --dry-run a table of the plan) and what the person should do,
  * or why it failed. JSON: the job; of a failed one with "message" and "hint" besides. */

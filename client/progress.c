@@ -1,9 +1,11 @@
 #include "client/progress.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
+#include "client/failure.h"
 #include "client/terminal.h"
 #include "client/text.h"
 #include "proto/phase.h"
@@ -11,7 +13,8 @@
 #define BAR_MIN   8
 #define BAR_MAX   40
 #define MIB       (1024.0 * 1024.0)
-#define LABEL_MIN 24 /* the longest labels of phases that take their time */
+#define LABEL_MIN 24                /* the longest labels of phases that take their time */
+#define REDRAW_US UINT64_C(1000000) /* the clock in the line */
 
 static uint64_t now_us(void) {
     struct timespec now;
@@ -20,10 +23,10 @@ static uint64_t now_us(void) {
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-void progress_open(struct progress *progress, const struct client *client, const char *device_name) {
+void progress_open(struct progress *progress, const struct client *client, const char *name) {
     *progress = (struct progress) {
         .client = client,
-        .device_name = device_name,
+        .name = name,
         .live = terminal_is_live(stdout),
         .silent = client->options.quiet || client->options.json,
         .begun_us = now_us(),
@@ -33,37 +36,47 @@ void progress_open(struct progress *progress, const struct client *client, const
 /* ---- numbers --------------------------------------------------------------------------------- */
 
 /* A daemon that is newer than we are may have phases of its own: their word has to do. */
-static const char *label_of(const struct job *job) {
+static struct progress_point point_of(const struct job *job) {
     enum wipyd_phase phase = wipyd_phase_from_word(job->phase);
+    struct progress_point point = {
+        .step = (size_t)phase + 1,
+        .fraction = job->progress,
+        .bytes_done = job->bytes_done,
+        .bytes_total = job->bytes_total,
+        .rate = job->rate,
+    };
 
-    return phase == WIPYD_PHASE_COUNT ? job->phase : wipyd_phase_label(phase);
+    snprintf(point.label, sizeof(point.label), "%s",
+             phase == WIPYD_PHASE_COUNT ? job->phase : wipyd_phase_label(phase));
+    return point;
 }
 
-static double fraction_of(const struct job *job) {
-    if (!(job->progress > 0.0))
+static double fraction_of(const struct progress_point *point) {
+    if (!(point->fraction > 0.0))
         return 0.0;
-    return job->progress < 1.0 ? job->progress : 1.0;
+    return point->fraction < 1.0 ? point->fraction : 1.0;
 }
 
-static unsigned percent_of(const struct job *job) {
-    return (unsigned)(fraction_of(job) * 100.0);
+static unsigned percent_of(const struct progress_point *point) {
+    return (unsigned)(fraction_of(point) * 100.0);
 }
 
-static bool time_left(const struct job *job, uint64_t *seconds) {
-    if (!job->rate || job->bytes_done >= job->bytes_total)
+static bool time_left(const struct progress_point *point, uint64_t *seconds) {
+    if (!point->rate || point->bytes_done >= point->bytes_total)
         return false;
-    *seconds = (job->bytes_total - job->bytes_done + job->rate - 1) / job->rate;
+    *seconds = (point->bytes_total - point->bytes_done + point->rate - 1) / point->rate;
     return true;
 }
 
 char *progress_summary(const struct job *job, char *buffer, size_t n) {
+    struct progress_point point = point_of(job);
     char left[TEXT_SIZE];
     uint64_t seconds;
 
-    if (time_left(job, &seconds))
-        snprintf(buffer, n, "%s, %u %%, %s left", label_of(job), percent_of(job), text_clock(left, seconds));
+    if (time_left(&point, &seconds))
+        snprintf(buffer, n, "%s, %u %%, %s left", point.label, percent_of(&point), text_clock(left, seconds));
     else
-        snprintf(buffer, n, "%s, %u %%", label_of(job), percent_of(job));
+        snprintf(buffer, n, "%s, %u %%", point.label, percent_of(&point));
     return buffer;
 }
 
@@ -93,17 +106,18 @@ struct fields {
     char bytes[TEXT_SIZE], rate[TEXT_SIZE + 2], time[TEXT_SIZE + 8];
 };
 
-static void fill_fields(const struct progress *progress, const struct job *job, struct fields *fields) {
+static void fill_fields(const struct progress *progress, struct fields *fields) {
+    const struct progress_point *point = &progress->last;
     char text[TEXT_SIZE];
     uint64_t seconds;
 
     *fields = (struct fields) { 0 };
-    if (job->bytes_total)
-        snprintf(fields->bytes, sizeof(fields->bytes), "%.2f/%.2f MiB", (double)job->bytes_done / MIB,
-                 (double)job->bytes_total / MIB);
-    if (job->rate)
-        snprintf(fields->rate, sizeof(fields->rate), "%s/s", text_bytes(text, job->rate));
-    if (time_left(job, &seconds))
+    if (point->bytes_total)
+        snprintf(fields->bytes, sizeof(fields->bytes), "%.2f/%.2f MiB", (double)point->bytes_done / MIB,
+                 (double)point->bytes_total / MIB);
+    if (point->rate)
+        snprintf(fields->rate, sizeof(fields->rate), "%s/s", text_bytes(text, point->rate));
+    if (time_left(point, &seconds))
         snprintf(fields->time, sizeof(fields->time), "%s left", text_clock(text, seconds));
     else
         snprintf(fields->time, sizeof(fields->time), "%s",
@@ -113,17 +127,18 @@ static void fill_fields(const struct progress *progress, const struct job *job, 
 /* name  label  |bar|  43 %  0.52/1.21 MiB  44 KiB/s  0:17 left
  * The fields have fixed widths, so that the bar stands still. Where they don't fit, rate, bytes, name and at
  * last the bar itself give way. */
-static void redraw(struct progress *progress, const struct job *job) {
+static void redraw(struct progress *progress) {
+    const struct progress_point *point = &progress->last;
     enum { GAP = 2, EDGES = 2, PERCENT = 6, TIME = GAP + 10, BYTES = GAP + 13, RATE = GAP + 9 };
     /* The last column stays free: a cursor behind it makes some terminals wrap. */
     size_t columns = terminal_columns(stdout) - 1;
-    size_t label = text_columns(label_of(job)), name = text_columns(progress->device_name) + GAP;
+    size_t label = text_columns(point->label), name = text_columns(progress->name) + GAP;
     size_t label_width = label < LABEL_MIN ? LABEL_MIN : label;
     size_t used = label_width + GAP + EDGES + PERCENT + TIME, bar;
     bool with_name, with_bytes, with_rate;
     struct fields fields;
 
-    fill_fields(progress, job, &fields);
+    fill_fields(progress, &fields);
     with_name = used + name + BAR_MIN <= columns;
     used += with_name ? name : 0;
     with_bytes = used + BYTES + BAR_MIN <= columns;
@@ -135,15 +150,15 @@ static void redraw(struct progress *progress, const struct job *job) {
 
     fputs("\r\033[K", stdout);
     if (with_name)
-        text_put(stdout, TEXT_STRONG, "%s  ", progress->device_name);
+        text_put(stdout, TEXT_STRONG, "%s  ", progress->name);
     if (bar < BAR_MIN) {
-        text_put(stdout, TEXT_PLAIN, "%.*s", (int)(columns > PERCENT ? columns - PERCENT : 0), label_of(job));
+        text_put(stdout, TEXT_PLAIN, "%.*s", (int)(columns > PERCENT ? columns - PERCENT : 0), point->label);
         if (columns > PERCENT)
-            text_put(stdout, TEXT_PLAIN, " %3u %%", percent_of(job));
+            text_put(stdout, TEXT_PLAIN, " %3u %%", percent_of(point));
     } else {
-        text_put(stdout, TEXT_PLAIN, "%-*s  ", (int)label_width, label_of(job));
-        put_bar(fraction_of(job), bar);
-        text_put(stdout, TEXT_PLAIN, " %3u %%", percent_of(job));
+        text_put(stdout, TEXT_PLAIN, "%-*s  ", (int)label_width, point->label);
+        put_bar(fraction_of(point), bar);
+        text_put(stdout, TEXT_PLAIN, " %3u %%", percent_of(point));
         if (with_bytes)
             text_put(stdout, TEXT_PLAIN, "  %13s", fields.bytes);
         if (with_rate)
@@ -158,21 +173,21 @@ static void redraw(struct progress *progress, const struct job *job) {
 
 /* A job goes through comparing, erasing, writing and verifying once per region: only the first time is news.
  */
-static void print_if_news(struct progress *progress, const struct job *job) {
-    size_t n_phases = (size_t)wipyd_phase_from_word(job->phase) + 1;
-    unsigned tenths = percent_of(job) / 10;
+static void print_if_news(struct progress *progress) {
+    const struct progress_point *point = &progress->last;
+    unsigned tenths = percent_of(point) / 10;
     char a[TEXT_SIZE], b[TEXT_SIZE];
 
-    if (n_phases <= progress->n_phases_seen && tenths <= progress->tenths_seen)
+    if (point->step <= progress->n_steps_seen && tenths <= progress->tenths_seen)
         return;
-    if (n_phases > progress->n_phases_seen)
-        progress->n_phases_seen = n_phases;
+    if (point->step > progress->n_steps_seen)
+        progress->n_steps_seen = point->step;
     progress->tenths_seen = tenths;
-    if (job->bytes_total)
-        text_line(stdout, TEXT_PLAIN, "%s: %s, %u %%, %s of %s", progress->device_name, label_of(job),
-                  percent_of(job), text_bytes(a, job->bytes_done), text_bytes(b, job->bytes_total));
+    if (point->bytes_total)
+        text_line(stdout, TEXT_PLAIN, "%s: %s, %u %%, %s of %s", progress->name, point->label,
+                  percent_of(point), text_bytes(a, point->bytes_done), text_bytes(b, point->bytes_total));
     else
-        text_line(stdout, TEXT_PLAIN, "%s: %s", progress->device_name, label_of(job));
+        text_line(stdout, TEXT_PLAIN, "%s: %s", progress->name, point->label);
     fflush(stdout);
 }
 
@@ -189,18 +204,62 @@ static void show_action(struct progress *progress, const struct job *job) {
     if (!*job->user_action)
         return;
     progress_clear(progress);
-    text_line(stream, TEXT_ACTION, "%s: %s", progress->device_name, job->user_action);
+    text_line(stream, TEXT_ACTION, "%s: %s", progress->name, job->user_action);
     fflush(stream);
 }
 
-void progress_update(struct progress *progress, const struct job *job) {
-    show_action(progress, job);
+void progress_show(struct progress *progress, const struct progress_point *point) {
+    progress->last = *point;
     if (progress->silent)
         return;
     if (progress->live)
-        redraw(progress, job);
+        redraw(progress);
     else
-        print_if_news(progress, job);
+        print_if_news(progress);
+}
+
+void progress_job(struct progress *progress, const struct job *job) {
+    struct progress_point point = point_of(job);
+
+    show_action(progress, job);
+    progress_show(progress, &point);
+}
+
+static int on_tick(sd_event_source *source, uint64_t now, void *userdata) {
+    struct progress *progress = userdata;
+
+    if (progress->drawn)
+        redraw(progress);
+    sd_event_source_set_time(source, now + REDRAW_US);
+    return 0;
+}
+
+static int on_resize(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {
+    struct progress *progress = userdata;
+
+    (void)source, (void)info;
+    if (progress->drawn)
+        redraw(progress);
+    return 0;
+}
+
+enum exit_code progress_animate(struct progress *progress, sd_event *event) {
+    sd_event_source *tick;
+    uint64_t now;
+    int r;
+
+    if (!progress->live || progress->silent)
+        return EXIT_DONE;
+    r = sd_event_now(event, CLOCK_MONOTONIC, &now);
+    if (r >= 0)
+        r = sd_event_add_time(event, &tick, CLOCK_MONOTONIC, now + REDRAW_US, 0, on_tick, progress);
+    if (r >= 0) {
+        sd_event_source_set_enabled(tick, SD_EVENT_ON);
+        sd_event_source_set_floating(tick, true);
+        sd_event_source_unref(tick);
+        r = sd_event_add_signal(event, NULL, SIGWINCH, on_resize, progress);
+    }
+    return r < 0 ? failure_system(progress->client, "wipyctl can't wait for the daemon.", r) : EXIT_DONE;
 }
 
 void progress_clear(struct progress *progress) {

@@ -1,29 +1,45 @@
 #pragma once
 
 /*
- * A job while it goes on, shown to a person: on a terminal one line that is redrawn, elsewhere a line
- * whenever a phase is reached for the first time and every ten percent. What the person should do
- * (UserAction) always has a line of its own that stays.
+ * A job, or another thing that takes its time, shown to a person while it goes on: on a terminal one line
+ * that is redrawn, elsewhere a line whenever a step is reached for the first time and every ten percent. What
+ * the person should do (a job's UserAction) always has a line of its own that stays.
  */
 
+#include <systemd/sd-event.h>
+
 #include "client/client.h"
-#include "client/objects.h"
+#include "client/object.h"
+
+/* How far it is. */
+struct progress_point {
+    char label[64];                   /* what is done now */
+    size_t step;                      /* counts up along the way; 1 is the first */
+    double fraction;                  /* of the whole, 0 to 1 */
+    uint64_t bytes_done, bytes_total; /* 0 of 0: there are none to count */
+    uint32_t rate;                    /* bytes per second; 0: not known */
+};
 
 struct progress {
     const struct client *client;
-    const char *device_name; /* borrowed */
-    bool live;               /* redrawn on a terminal */
-    bool silent;             /* -q or --json: only actions */
-    bool drawn;              /* the cursor stands behind our line */
-    size_t n_phases_seen;
+    const char *name; /* of the device, say; borrowed */
+    bool live;        /* redrawn on a terminal */
+    bool silent;      /* -q or --json: only actions */
+    bool drawn;       /* the cursor stands behind our line */
+    struct progress_point last;
+    size_t n_steps_seen;
     unsigned tenths_seen;
     uint64_t begun_us; /* CLOCK_MONOTONIC */
     char *action;      /* the last one shown */
 };
 
-void progress_open(struct progress *progress, const struct client *client, const char *device_name);
-/* The job has changed, a second has passed, or the terminal has another width. */
-void progress_update(struct progress *progress, const struct job *job);
+void progress_open(struct progress *progress, const struct client *client, const char *name);
+/* On a terminal: from now on the line follows the clock and the terminal's width. event: until
+ * progress_close(). */
+must_check enum exit_code progress_animate(struct progress *progress, sd_event *event);
+void progress_show(struct progress *progress, const struct progress_point *point);
+/* The same for a job, and what the person should do. */
+void progress_job(struct progress *progress, const struct job *job);
 /* Takes the redrawn line away, so that something else can be printed. */
 void progress_clear(struct progress *progress);
 /* Clears and frees. */

@@ -63,7 +63,6 @@ extern const struct property_type property_time;    /* t [uint64_t], microsecond
 extern const struct property_type property_double;  /* d [double] */
 extern const struct property_type property_regions; /* a(ttsss) [struct list of struct region] */
 extern const struct property_type property_timings; /* a(st) [struct list of struct timing] */
-extern const struct property_type property_sizes;   /* at [struct list of uint64_t] */
 extern const struct property_type property_wire;    /* (tt) [struct wire_bytes] */
 
 /* Reads an a{sv} into the object. Properties that aren't in the table are skipped: the daemon may be newer.

@@ -257,27 +257,6 @@ static void timings_to_json(struct json *json, const void *slot) {
     json_array_end(json);
 }
 
-static int sizes_read(sd_bus_message *m, void *slot) {
-    return list_read(m, "t", slot, sizeof(uint64_t), u64_read);
-}
-
-static void sizes_clear(void *slot) {
-    struct list *list = slot;
-
-    free(list->items);
-    *list = (struct list) { 0 };
-}
-
-static void sizes_to_json(struct json *json, const void *slot) {
-    const struct list *list = slot;
-    const uint64_t *sizes = list->items;
-
-    json_array_begin(json);
-    for (size_t i = 0; i < list->n; i++)
-        json_number(json, sizes[i]);
-    json_array_end(json);
-}
-
 /* A person who follows changes wants to know that a list grew; its rows are in JSON and in tables. */
 static void list_show(FILE *stream, const void *slot) {
     fprintf(stream, "[%zu]", ((const struct list *)slot)->n);
@@ -310,5 +289,4 @@ const struct property_type property_regions = { "a(ttsss)", regions_read, region
                                                 list_show };
 const struct property_type property_timings = { "a(st)", timings_read, timings_clear, timings_to_json,
                                                 list_show };
-const struct property_type property_sizes = { "at", sizes_read, sizes_clear, sizes_to_json, list_show };
 const struct property_type property_wire = { "(tt)", wire_read, NULL, wire_to_json, wire_show };

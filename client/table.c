@@ -9,8 +9,9 @@
 static const struct {
     const char *word, *colour;
 } state_colours[] = {
-    { "done", "green" },       { "equal", "green" },    { "written", "green" },  { "failed", "red" },
-    { "cancelled", "yellow" }, { "waiting", "yellow" }, { "differs", "yellow" }, { "unplugged", "yellow" },
+    { "done", "green" },       { "equal", "green" },    { "written", "green" },    { "failed", "red" },
+    { "cancelled", "yellow" }, { "good", "green" },     { "quarantined", "red" },  { "missing", "red" },
+    { "waiting", "yellow" },   { "differs", "yellow" }, { "unplugged", "yellow" },
 };
 
 void table_open(struct table *table, const struct client *client, const struct table_column *columns,
@@ -31,9 +32,19 @@ void table_open(struct table *table, const struct client *client, const struct t
     }
 }
 
+void table_open_facts(struct table *table, const struct client *client) {
+    static const struct table_column columns[] = { { "WHAT", TABLE_LEFT }, { "VALUE", TABLE_LEFT } };
+
+    table_open(table, client, columns, sizeof(columns) / sizeof(columns[0]));
+    if (table->scols)
+        scols_table_enable_noheadings(table->scols, 1);
+}
+
 static void colour(struct libscols_line *line, size_t column, const char *text) {
+    size_t n = strcspn(text, ",");
+
     for (size_t i = 0; i < sizeof(state_colours) / sizeof(state_colours[0]); i++)
-        if (!strcmp(text, state_colours[i].word))
+        if (!strncmp(text, state_colours[i].word, n) && !state_colours[i].word[n])
             scols_cell_set_color(scols_line_get_cell(line, column), state_colours[i].colour);
 }
 

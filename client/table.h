@@ -12,7 +12,7 @@ struct table_column {
     enum {
         TABLE_LEFT,
         TABLE_RIGHT,   /* numbers */
-        TABLE_STATE,   /* coloured by what it says */
+        TABLE_STATE,   /* coloured by the first word it says */
         TABLE_ELASTIC, /* cut where the terminal ends */
     } kind;
 };
@@ -25,6 +25,8 @@ struct table {
 
 void table_open(struct table *table, const struct client *client, const struct table_column *columns,
                 size_t n_columns);
+/* A table of two columns without headings, for the facts about one thing. */
+void table_open_facts(struct table *table, const struct client *client);
 /* As many texts as columns, copied and cleaned; "-" stands for what is empty or NULL. */
 void table_row(struct table *table, const char *const texts[]);
 /* Prints and frees. An empty table prints nothing. */

@@ -130,6 +130,29 @@ char *text_duration(char *buffer, uint64_t duration_us) {
     return buffer;
 }
 
+char *text_span(char *buffer, uint64_t duration_us) {
+    uint64_t seconds = duration_us / 1000000, minutes = seconds / 60, hours = minutes / 60;
+
+    if (seconds < 120)
+        snprintf(buffer, TEXT_SIZE, "%" PRIu64 " s", seconds);
+    else if (minutes < 120)
+        snprintf(buffer, TEXT_SIZE, "%" PRIu64 " min", minutes);
+    else if (hours < 48)
+        snprintf(buffer, TEXT_SIZE, "%" PRIu64 " h", hours);
+    else
+        snprintf(buffer, TEXT_SIZE, "%" PRIu64 " d", hours / 24);
+    return buffer;
+}
+
+char *text_date(char *buffer, uint64_t time_us) {
+    time_t seconds = (time_t)(time_us / 1000000);
+    struct tm parts;
+
+    if (!localtime_r(&seconds, &parts) || !strftime(buffer, TEXT_SIZE, "%Y-%m-%d %H:%M", &parts))
+        strcpy(buffer, "?");
+    return buffer;
+}
+
 char *text_iso_time(char *buffer, uint64_t time_us) {
     time_t seconds = (time_t)(time_us / 1000000);
     struct tm parts;

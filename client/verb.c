@@ -9,7 +9,7 @@
     "Ctrl-C detaches: the job goes on without wipyctl, which exits with 1, because\n"                        \
     "the job isn't done.\n"
 
-const struct verb verbs[] = {
+static const struct verb rows[] = {
     {
         .name = "status",
         .arguments = "",
@@ -55,6 +55,14 @@ const struct verb verbs[] = {
         .run = verb_cancel,
     },
     {
+        .name = "firmware",
+        .arguments = "[VERB] [ARGUMENT...]",
+        .summary = "Look after the firmware at hand",
+        .details = "wipyctl firmware VERB --help tells more.\n",
+        .options = OPTION_FOR_REFRESH | OPTION_FOR_FORCE,
+        .verbs = &firmware_verbs,
+    },
+    {
         .name = "monitor",
         .arguments = "",
         .summary = "Follow every change until Ctrl-C",
@@ -63,11 +71,14 @@ const struct verb verbs[] = {
     },
 };
 
-const size_t n_verbs = sizeof(verbs) / sizeof(verbs[0]);
+const struct verb_table verbs = { rows, sizeof(rows) / sizeof(rows[0]) };
 
-const struct verb *verb_find(const char *name) {
-    for (size_t i = 0; i < n_verbs; i++)
-        if (!strcmp(verbs[i].name, name))
-            return &verbs[i];
+const struct verb *verb_find(const struct verb_table *table, const char *name) {
+    for (size_t i = 0; i < table->n; i++) {
+        const char *space = strrchr(table->rows[i].name, ' ');
+
+        if (!strcmp(space ? space + 1 : table->rows[i].name, name))
+            return &table->rows[i];
+    }
     return NULL;
 }

@@ -4,7 +4,7 @@
 
 #include "client/bus.h"
 #include "client/failure.h"
-#include "client/objects.h"
+#include "client/object.h"
 #include "client/text.h"
 #include "client/verb.h"
 #include "proto/names.h"

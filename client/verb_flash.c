@@ -1,7 +1,7 @@
 #include "client/bus.h"
 #include "client/follow.h"
 #include "client/job_call.h"
-#include "client/objects.h"
+#include "client/object.h"
 #include "client/outcome.h"
 #include "client/package.h"
 #include "client/verb.h"

@@ -3,7 +3,7 @@
 #include "client/bus.h"
 #include "client/follow.h"
 #include "client/job_call.h"
-#include "client/objects.h"
+#include "client/object.h"
 #include "client/outcome.h"
 #include "client/table.h"
 #include "client/text.h"
@@ -11,7 +11,6 @@
 #include "proto/names.h"
 
 static void print_device(const struct client *client, const struct device *device) {
-    static const struct table_column columns[] = { { "WHAT", TABLE_LEFT }, { "VALUE", TABLE_LEFT } };
     char flash[TEXT_SIZE] = "";
     const struct {
         const char *what, *value;
@@ -28,8 +27,7 @@ static void print_device(const struct client *client, const struct device *devic
 
     if (device->flash_bytes)
         text_bytes(flash, device->flash_bytes);
-    table_open(&table, client, columns, sizeof(columns) / sizeof(columns[0]));
-    scols_table_enable_noheadings(table.scols, 1);
+    table_open_facts(&table, client);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         table_row(&table, (const char *[]) { rows[i].what, rows[i].value });
     table_close(&table);

@@ -48,6 +48,15 @@ static void print_json(const struct client *client, enum event event, const char
         fputs("wipyctl: no memory\n", stderr);
 }
 
+/* "job/7"; the daemon itself is "wipyd"; NULL for what isn't ours. */
+static const char *name_of(const char *path) {
+    if (!strcmp(path, WIPYD_ROOT_PATH))
+        return "wipyd";
+    if (strncmp(path, WIPYD_ROOT_PATH "/", strlen(WIPYD_ROOT_PATH "/")))
+        return NULL;
+    return path + strlen(WIPYD_ROOT_PATH "/");
+}
+
 /* "12:00:01 job/7 changed phase=write progress=0.250" */
 static void print_line(enum event event, const char *path, const struct interface *interface,
                        const void *object, uint32_t seen) {
@@ -58,7 +67,7 @@ static void print_line(enum event event, const char *path, const struct interfac
     if (localtime_r(&now, &parts))
         strftime(clock, sizeof(clock), "%H:%M:%S", &parts);
     text_put(stdout, TEXT_FAINT, "%s ", clock);
-    text_put(stdout, TEXT_STRONG, "%s ", path + strlen(WIPYD_ROOT_PATH "/"));
+    text_put(stdout, TEXT_STRONG, "%s ", name_of(path));
     text_put(stdout, events[event].style, "%s", events[event].word);
     if (object)
         properties_show(interface, object, seen, stdout);
@@ -69,7 +78,7 @@ static void print_line(enum event event, const char *path, const struct interfac
 /* object: NULL when there is nothing to show but that it happened. */
 static void print_event(const struct client *client, enum event event, const char *path,
                         const struct interface *interface, const void *object, uint32_t seen) {
-    if (strncmp(path, WIPYD_ROOT_PATH "/", strlen(WIPYD_ROOT_PATH "/")))
+    if (!name_of(path))
         return;
     if (client->options.json)
         print_json(client, event, path, interface, object, seen);
@@ -210,7 +219,7 @@ enum exit_code verb_monitor(struct client *client, char **arguments) {
         if (end < 0)
             code = bus_bad_message(client, end);
         else if (end == WATCH_DAEMON_GONE)
-            code = bus_daemon_gone(client);
+            code = bus_daemon_gone(client, BUS_JOB_IS_CUT);
     }
     objects_clear(&objects);
     watch_close(&watch);

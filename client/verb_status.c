@@ -3,7 +3,9 @@
 #include <string.h>
 
 #include "client/failure.h"
+#include "client/firmware.h"
 #include "client/objects.h"
+#include "client/poll.h"
 #include "client/progress.h"
 #include "client/table.h"
 #include "client/text.h"
@@ -19,8 +21,7 @@ static enum exit_code print_json(const struct client *client, const struct objec
 
     json_begin(&json, client->options.json);
     json_map_begin(&json);
-    json_string(&json, "version");
-    json_string(&json, manager->version);
+    properties_to_json(&manager_interface, manager, PROPERTIES_ALL & ~UINT32_C(1), &json);
     json_string(&json, "devices");
     objects_to_json(&objects->devices, &device_interface, &json);
     json_string(&json, "jobs");
@@ -107,29 +108,14 @@ static void print_jobs(const struct client *client, const struct objects *object
     table_close(&table);
 }
 
-static void print_firmware(const struct client *client, const struct objects *objects) {
-    static const struct table_column columns[] = {
-        { "FIRMWARE", TABLE_LEFT }, { "RELEASE", TABLE_LEFT },    { "FOR FLASH OF", TABLE_LEFT },
-        { "SIZE", TABLE_RIGHT },    { "PACKAGE", TABLE_ELASTIC },
-    };
-    const struct firmware *firmware = objects->firmware.items;
-    struct table table;
-
-    if (objects->firmware.n)
+static void print_firmware(const struct client *client, struct objects *objects,
+                           const struct manager *manager) {
+    if (!client->options.quiet || manager->poll_failures) {
         putchar('\n');
-    table_open(&table, client, COLUMNS(columns));
-    for (size_t i = 0; i < objects->firmware.n; i++) {
-        const uint64_t *flash_sizes = firmware[i].flash_sizes.items;
-        char size[TEXT_SIZE], one[TEXT_SIZE], all[4 * TEXT_SIZE] = "";
-
-        for (size_t j = 0; j < firmware[i].flash_sizes.n && j < 4; j++) {
-            strcat(all, j ? ", " : "");
-            strcat(all, text_bytes(one, flash_sizes[j]));
-        }
-        table_row(&table, (const char *[]) { firmware[i].board, firmware[i].release, all,
-                                             text_bytes(size, firmware[i].bytes), firmware[i].name });
+        poll_print_line(manager);
     }
-    table_close(&table);
+    firmware_sort(&objects->firmware);
+    firmware_print(client, &objects->firmware);
 }
 
 /* Sentences are too long for a table, and too important to be cut. */
@@ -161,7 +147,7 @@ enum exit_code verb_status(struct client *client, char **arguments) {
         print_devices(client, &objects);
         print_actions(&objects);
         print_jobs(client, &objects);
-        print_firmware(client, &objects);
+        print_firmware(client, &objects, &manager);
     }
     objects_clear(&objects);
     properties_clear(&manager_interface, &manager);

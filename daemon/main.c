@@ -17,8 +17,13 @@
 #include "daemon/base/resident.h"
 #include "daemon/board/fleet.h"
 #include "daemon/bus/service.h"
+#include "daemon/firmware/poll.h"
+#include "daemon/firmware/store.h"
 #include "daemon/loop/bus_loop.h"
+#include "daemon/loop/http_loop.h"
 #include "daemon/loop/meter.h"
+#include "daemon/loop/work_queue.h"
+#include "daemon/records/records.h"
 
 #define CONFIG_PATH "/etc/wipyd.conf"
 
@@ -27,6 +32,11 @@ struct daemon {
     struct config config;
     struct service *service;
     struct fleet *fleet;
+    struct records *records;
+    struct work_queue *queue;
+    struct firmware_store *store;
+    struct http_loop *http;
+    struct firmware_poll *poll;
     struct bus_loop *bus_loop;
     struct loop_meter meter;
     uv_signal_t signals[2];
@@ -45,7 +55,8 @@ static const char usage[] = "Usage: wipyd [OPTION]...\n"
                             "\n"
                             "      --bus=BUS       system (the default), session, or a D-Bus address\n"
                             "      --config=FILE   read FILE and FILE.d/*.conf instead of " CONFIG_PATH "\n"
-                            "      --port=PATH     a serial port that udev doesn't know; may be repeated\n"
+                            "      --port=PATH     a serial port that udev doesn't know; may be "
+                            "repeated\n"
                             "      --version       print the version\n"
                             "      --help          print this\n";
 
@@ -113,7 +124,8 @@ static bool configure(struct daemon *daemon, const struct arguments *arguments) 
         }
     }
     if (mkdir(daemon->config.state_directory, 0700) < 0 && errno != EEXIST)
-        log_warning("%s: %s; boards can't be flashed until their own data can be saved there",
+        log_warning("%s: %s; boards can't be flashed until their own data can be "
+                    "saved there",
                     daemon->config.state_directory, strerror(errno));
     return true;
 }
@@ -141,17 +153,33 @@ static int open_bus(const char *which, sd_bus **ret) {
     return 0;
 }
 
-/* ---- the way down ---------------------------------------------------------------------------- */
+/* ---- the way down
+ * ----------------------------------------------------------------------------
+ */
 
-static void on_fleet_closed(void *userdata) {
+/* From the top down: nothing is closed while somebody above may still use it.
+ * What start() never made is passed over. */
+static void close_next(void *userdata) {
     struct daemon *daemon = userdata;
 
-    daemon->fleet = NULL;
-    daemon->service = service_close(daemon->service);
-    daemon->bus_loop = bus_loop_close(daemon->bus_loop);
-    loop_meter_close(&daemon->meter);
-    for (size_t i = 0; i < sizeof daemon->signals / sizeof *daemon->signals; i++)
-        uv_close((uv_handle_t *)&daemon->signals[i], NULL);
+    if (daemon->fleet) {
+        fleet_close(steal_pointer(&daemon->fleet), close_next, daemon);
+    } else if (daemon->poll) {
+        firmware_poll_close(steal_pointer(&daemon->poll), close_next, daemon);
+    } else if (daemon->http) {
+        http_loop_close(steal_pointer(&daemon->http), close_next, daemon);
+    } else if (daemon->store) {
+        firmware_store_close(steal_pointer(&daemon->store), close_next, daemon);
+    } else if (daemon->queue) {
+        work_queue_close(steal_pointer(&daemon->queue), close_next, daemon);
+    } else {
+        daemon->records = records_close(daemon->records);
+        daemon->service = service_close(daemon->service);
+        daemon->bus_loop = bus_loop_close(daemon->bus_loop);
+        loop_meter_close(&daemon->meter);
+        for (size_t i = 0; i < sizeof daemon->signals / sizeof *daemon->signals; i++)
+            uv_close((uv_handle_t *)&daemon->signals[i], NULL);
+    }
 }
 
 static void stop(struct daemon *daemon) {
@@ -159,7 +187,7 @@ static void stop(struct daemon *daemon) {
         return;
     daemon->is_stopping = true;
     sd_notify(0, "STOPPING=1");
-    fleet_close(daemon->fleet, on_fleet_closed, daemon);
+    close_next(daemon);
 }
 
 static void on_signal(uv_signal_t *handle, int number) {
@@ -175,10 +203,41 @@ static void on_bus_lost(void *userdata, int r) {
     stop(daemon);
 }
 
-/* ---- the way up ------------------------------------------------------------------------------ */
+/* ---- the way up
+ * ------------------------------------------------------------------------------
+ */
 
-static int start(struct daemon *daemon, const char *which_bus) {
-    static const int signal_numbers[] = { SIGTERM, SIGINT };
+static int open_records(struct daemon *daemon) {
+    cleanup(free_p) char *database = NULL, *folder = NULL;
+    struct fault fault;
+    int r;
+
+    if (asprintf(&database, "%s/wipyd.db", daemon->config.state_directory) < 0 ||
+        asprintf(&folder, "%s/firmware", daemon->config.state_directory) < 0)
+        return -ENOMEM;
+    r = work_queue_new(&daemon->queue, &daemon->loop);
+    if (r < 0)
+        return r;
+    if (records_open(&daemon->records, database, &fault) != WIPYD_ERROR_NONE ||
+        firmware_store_open(&daemon->store, &daemon->loop, folder, daemon->records, daemon->queue,
+                            &daemon->config, service_store_events(), daemon->service,
+                            &fault) != WIPYD_ERROR_NONE) {
+        log_error("%s", fault.story);
+        return -EIO;
+    }
+    return 0;
+}
+
+static int open_poll(struct daemon *daemon) {
+    int r = http_loop_new(&daemon->http, &daemon->loop);
+
+    if (r < 0)
+        return r;
+    return firmware_poll_new(&daemon->poll, &daemon->loop, daemon->store, daemon->http, daemon->records,
+                             daemon->queue, &daemon->config, service_on_poll_changed, daemon->service);
+}
+
+static int open_service(struct daemon *daemon, const char *which_bus) {
     sd_bus *bus = NULL;
     int r = open_bus(which_bus, &bus);
 
@@ -189,24 +248,35 @@ static int start(struct daemon *daemon, const char *which_bus) {
     r = service_new(&daemon->service, &daemon->loop, bus, &daemon->meter);
     if (r >= 0)
         r = bus_loop_new(&daemon->bus_loop, &daemon->loop, bus, on_bus_lost, daemon);
-    if (r >= 0)
-        r = fleet_new(&daemon->fleet, &daemon->loop, &daemon->config, service_fleet_events(),
-                      daemon->service);
-    if (r >= 0) {
-        service_attach(daemon->service, daemon->fleet);
-        r = service_announce(daemon->service);
-        if (r == -EEXIST)
-            log_error("another wipyd is running on this bus");
-    }
     sd_bus_unref(bus);
-    if (r < 0)
-        return r;
+    return r;
+}
+
+/* From the bottom up. Whatever fails, close_next() takes down what is there. */
+static int start(struct daemon *daemon, const char *which_bus) {
+    static const int signal_numbers[] = { SIGTERM, SIGINT };
+    int r;
+
     for (size_t i = 0; i < sizeof signal_numbers / sizeof *signal_numbers; i++) {
         uv_signal_init(&daemon->loop, &daemon->signals[i]);
         daemon->signals[i].data = daemon;
         uv_signal_start(&daemon->signals[i], on_signal, signal_numbers[i]);
     }
-    return 0;
+    r = open_service(daemon, which_bus);
+    if (r >= 0)
+        r = open_records(daemon);
+    if (r >= 0)
+        r = open_poll(daemon);
+    if (r >= 0)
+        r = fleet_new(&daemon->fleet, &daemon->loop, &daemon->config, daemon->store, service_fleet_events(),
+                      daemon->service);
+    if (r < 0)
+        return r;
+    service_attach(daemon->service, daemon->fleet, daemon->store, daemon->poll);
+    r = service_announce(daemon->service);
+    if (r == -EEXIST)
+        log_error("another wipyd is running on this bus");
+    return r;
 }
 
 int main(int argc, char **argv) {
@@ -217,8 +287,8 @@ int main(int argc, char **argv) {
     if (r >= 0)
         return r;
     log_setup(LOG_INFO);
-    /* Reading a package frees large blocks; glibc would answer by keeping such blocks in the heap from then
-     * on, where they stay resident. */
+    /* Reading a package frees large blocks; glibc would answer by keeping such
+     * blocks in the heap from then on, where they stay resident. */
     mallopt(M_MMAP_THRESHOLD, 128 * 1024);
     if (!configure(&daemon, &arguments)) {
         config_deinit(&daemon.config);
@@ -231,11 +301,13 @@ int main(int argc, char **argv) {
     r = start(&daemon, arguments.bus);
     if (r < 0) {
         log_error("can't start: %s", strerror(-r));
-        return 1;
+        daemon.exit_code = 1;
+        stop(&daemon);
+    } else {
+        resident_trim();
+        sd_notify(0, "READY=1");
+        log_info("wipyd " WIPYD_VERSION " is ready, %u ports", daemon.config.n_ports);
     }
-    resident_trim();
-    sd_notify(0, "READY=1");
-    log_info("wipyd " WIPYD_VERSION " is ready, %u ports", daemon.config.n_ports);
     uv_run(&daemon.loop, UV_RUN_DEFAULT);
     /* Whoever forgot to close a handle is found here. */
     r = uv_loop_close(&daemon.loop);

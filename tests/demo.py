@@ -1,19 +1,23 @@
 #!/usr/bin/env python3
-"""The main job, from plugging in to a board that runs its new firmware: a simulated board with real timing on a pty, a
-private bus, wipyd, wipyctl. What a person would do to the board (the wire, the button) the demo does, and says so.
+"""The main job, from an empty store to a board that runs its new firmware: a firmware server on loopback, a simulated
+board with real timing on a pty, a private bus, wipyd, wipyctl. What a person would do to the board (the wire, the
+button) the demo does, and says so.
 
-It flashes a real package where ../shared has one, else one of the same shape that it makes.
+It serves a real package where ../shared has one, else one of the same shape that it makes.
 """
+import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "integration"))
 
 import packages  # noqa: E402
-from harness import BUILD, MB, SHARED, Bench  # noqa: E402
+from firmware_server import FirmwareServer  # noqa: E402
+from harness import BUILD, MB, SHARED, Bench, wait_for  # noqa: E402
 
 DEVICE = "ttyUSB0"
 BAUD = "921600"
@@ -48,16 +52,25 @@ def find_package(folder):
 
 
 def main():
-    say("A blank board is plugged in: a WiPy on an Expansion Board 2.0, which has no reset lines.")
-    with Bench(boards=[{"name": DEVICE, "options": (), "download": False, "flash_bytes": 4 * MB}],
+    with tempfile.TemporaryDirectory() as folder, FirmwareServer(folder) as server:
+        package = find_package(Path(folder))
+        server.add(package.name, package.read_bytes(), version="1.20.1.r1", int_version=77595521)
+        config = f"source = findupgrade {server.url('good/findupgrade')}\nca-file = {server.ca_file}\n"
+        return run(package, config)
+
+
+def run(package, config):
+    say("A blank board is plugged in: a WiPy on an Expansion Board 2.0, which has no reset lines. wipyd starts, with an\n"
+        "# empty store, and asks the vendor's server (here: one on loopback) for firmware.")
+    with Bench(boards=[{"name": DEVICE, "options": (), "download": False, "flash_bytes": 4 * MB}], config=config,
                connect_timeout=60) as bench:
         board = bench.board
-        package = find_package(bench.folder)
-        (bench.folder / package.name).exists() or (bench.folder / package.name).symlink_to(package)
+        wait_for(lambda: json.loads(bench.ctl("firmware", "list", "--json").out), 20, "the package in the store")
+        must_succeed(show(bench, "firmware", "list"))
         must_succeed(show(bench, "list"))
 
         say("Flash it. It is not in download mode yet, so wipyd says what to do.")
-        flashing = show(bench, "flash", DEVICE, package.name, "--baud", BAUD)
+        flashing = show(bench, "flash", DEVICE, "--baud", BAUD)
         time.sleep(4)
         say("(a person joins G23 to GND and presses reset)")
         board.ask("jumper on")

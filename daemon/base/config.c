@@ -39,6 +39,7 @@ static const struct key keys[] = {
     { "flash", "connect-timeout", KEY_NUMBER, offsetof(struct config, connect_timeout_s), 1, 3600, 60 },
     { "firmware", "source", KEY_SOURCE_LIST, 0, 0, 0, 0 },
     { "firmware", "poll-interval", KEY_NUMBER, offsetof(struct config, poll_interval_s), 1, 2592000, 86400 },
+    { "firmware", "timeout", KEY_NUMBER, offsetof(struct config, timeout_s), 1, 600, 30 },
     { "firmware", "proxy", KEY_PROXY, offsetof(struct config, proxy), 0, 0, 0 },
     { "firmware", "ca-file", KEY_PATH, offsetof(struct config, ca_file), 0, 0, 0 },
     { "firmware", "allow-http", KEY_YES_NO, offsetof(struct config, allow_http), 0, 0, 0 },

@@ -43,6 +43,7 @@ struct config {
     unsigned n_sources;
     bool has_own_sources;     /* the built-in one was replaced */
     uint32_t poll_interval_s; /* poll-interval, 1..2592000, default 86400 */
+    uint32_t timeout_s;       /* timeout, 1..600, default 30: a source that says nothing for so long */
     char *proxy;              /* proxy, a URL; NULL: the environment's; empty: none at all; owned */
     char *ca_file;            /* ca-file; NULL: the environment's, else the system's; owned */
     bool allow_http;          /* allow-http: yes or no (the default): plain HTTP for http:// sources */

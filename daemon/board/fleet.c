@@ -12,7 +12,6 @@
 enum {
     JOB_STAYS_MS = 10 * 60 * 1000, /* a finished job stays visible */
     JOBS_FINISHED_MAX = 128,
-    PACKAGES_MAX = 4, /* kept ready in memory; about a megabyte each */
 };
 
 /* A folder whose entries tell whether ports are there; several ports may share one. */
@@ -25,6 +24,7 @@ struct folder_watch {
 struct fleet {
     uv_loop_t *loop;
     const struct config *config;
+    struct firmware_store *store;
     const struct fleet_events *events;
     void *userdata;
     char *backup_folder;
@@ -34,8 +34,6 @@ struct fleet {
     struct fleet_job **jobs; /* in order of id */
     unsigned n_jobs, n_allocated;
     uint32_t last_job_id;
-    struct firmware_package *packages[PACKAGES_MAX]; /* the one used last comes last */
-    unsigned n_packages;
 
     uv_timer_t expiry;
     struct folder_watch *watches[CONFIG_PORTS_MAX];
@@ -137,60 +135,6 @@ struct fleet_device *fleet_device_at(struct fleet *fleet, unsigned index) {
     return index < fleet->n_devices ? fleet->devices[index] : NULL;
 }
 
-/* ---- packages -------------------------------------------------------------------------------- */
-
-static void remove_package(struct fleet *fleet, unsigned index) {
-    struct firmware_package *package = fleet->packages[index];
-
-    fleet->n_packages--;
-    memmove(&fleet->packages[index], &fleet->packages[index + 1],
-            (fleet->n_packages - index) * sizeof *fleet->packages);
-    fleet->events->on_firmware_removed(fleet->userdata, package);
-    firmware_package_unref(package);
-}
-
-/* A job has read a package: keep it at hand; one that is known already becomes the one used last. */
-static void keep_package(struct fleet *fleet, struct firmware_package *package) {
-    for (unsigned i = 0; i < fleet->n_packages; i++)
-        if (!memcmp(fleet->packages[i]->sha256, package->sha256, sizeof package->sha256)) {
-            struct firmware_package *known = fleet->packages[i];
-
-            memmove(&fleet->packages[i], &fleet->packages[i + 1],
-                    (fleet->n_packages - i - 1) * sizeof *fleet->packages);
-            fleet->packages[fleet->n_packages - 1] = known;
-            return;
-        }
-    if (fleet->n_packages == PACKAGES_MAX)
-        remove_package(fleet, 0);
-    fleet->packages[fleet->n_packages++] = firmware_package_ref(package);
-    fleet->events->on_firmware_added(fleet->userdata, package);
-}
-
-struct firmware_package *fleet_firmware_at(struct fleet *fleet, unsigned index) {
-    return index < fleet->n_packages ? fleet->packages[index] : NULL;
-}
-
-static struct firmware_package *choose_package(struct fleet *fleet, const struct fleet_device *device,
-                                               const char *version) {
-    const char *board = *device->board.board ? device->board.board : "WiPy";
-    struct firmware_package *best = NULL;
-    uint32_t best_order = 0, order;
-
-    for (unsigned i = 0; i < fleet->n_packages; i++) {
-        struct firmware_package *package = fleet->packages[i];
-
-        if (strcmp(package->version.board, board) != 0)
-            continue;
-        if (version && !strcmp(package->version.release, version))
-            return package;
-        if (!version && firmware_release_parse(package->version.release, &order) && order >= best_order) {
-            best = package;
-            best_order = order;
-        }
-    }
-    return best;
-}
-
 /* ---- jobs ------------------------------------------------------------------------------------ */
 
 static void arm_expiry(struct fleet *fleet);
@@ -287,8 +231,6 @@ static void on_flash_finished(void *userdata, struct flash_job *flash) {
     struct fleet_job *job = job_of(fleet, flash);
 
     assert(job);
-    if (flash_job_package(flash))
-        keep_package(fleet, flash_job_package(flash));
     job->device->job = NULL;
     job->expires_ms = uv_now(fleet->loop) + JOB_STAYS_MS;
     take_board(fleet, job, true);
@@ -369,19 +311,45 @@ static enum wipyd_error start(struct fleet *fleet, struct fleet_device *device,
     return WIPYD_ERROR_NONE;
 }
 
+/* Why nothing could be chosen. */
+static enum wipyd_error no_firmware(struct fleet *fleet, const char *board, const char *version,
+                                    struct fault *fault) {
+    const struct firmware_record *record;
+
+    for (unsigned i = 0; (record = firmware_store_at(fleet->store, i)); i++)
+        if (version && record->state == FIRMWARE_QUARANTINED && !strcmp(record->board, board) &&
+            (!strcmp(record->release, version) || !strcmp(record->server_version, version)))
+            return fault_set(fault, WIPYD_ERROR_QUARANTINED, "%s: %s", record->name, record->reason);
+    if (version)
+        return fault_set(fault, WIPYD_ERROR_NO_SUCH_FIRMWARE, "no package for %s holds release %s", board,
+                         version);
+    return fault_set(fault, WIPYD_ERROR_NO_SUCH_FIRMWARE, "no package for %s is the newest beyond doubt",
+                     board);
+}
+
 enum wipyd_error fleet_flash(struct fleet *fleet, struct fleet_device *device,
                              const struct fleet_options *options, struct fleet_job **ret,
                              struct fault *fault) {
+    const char *board = *device->board.board ? device->board.board : "WiPy";
     struct flash_job_request request = { .package_fd = -1 };
+    const struct firmware_record *record = firmware_store_choose(fleet->store, board, options->version);
+    enum wipyd_error error;
+    int r;
 
-    request.package = choose_package(fleet, device, options->version);
-    if (!request.package)
-        return options->version
-                   ? fault_set(fault, WIPYD_ERROR_NO_SUCH_FIRMWARE, "no package holds release %s",
-                               options->version)
-                   : fault_set(fault, WIPYD_ERROR_NO_SUCH_FIRMWARE, "no package for this board is at hand");
-    request.package_name = request.package->name;
-    return start(fleet, device, &request, options, ret, fault);
+    if (!record)
+        return no_firmware(fleet, board, options->version, fault);
+    request.package_name = record->name;
+    request.package = firmware_store_ready(fleet->store, record);
+    if (!request.package) {
+        request.package_bytes = record->bytes;
+        r = firmware_store_open_file(fleet->store, record, &request.package_fd);
+        if (r < 0)
+            return fault_errno(fault, r, "opening %s", record->name);
+    }
+    error = start(fleet, device, &request, options, ret, fault);
+    if (request.package)
+        firmware_package_unref(request.package);
+    return error;
 }
 
 enum wipyd_error fleet_flash_file(struct fleet *fleet, struct fleet_device *device, int fd, uint64_t bytes,
@@ -430,8 +398,6 @@ static void on_handle_closed(struct fleet *fleet) {
         return;
     while (fleet->n_jobs)
         remove_job(fleet, fleet->n_jobs - 1);
-    while (fleet->n_packages)
-        remove_package(fleet, fleet->n_packages - 1);
     if (fleet->on_closed)
         fleet->on_closed(fleet->closed_userdata);
     free_fleet(fleet);
@@ -469,7 +435,7 @@ void fleet_close(struct fleet *fleet, void (*on_closed)(void *userdata), void *u
     close_when_idle(fleet);
 }
 
-int fleet_new(struct fleet **ret, uv_loop_t *loop, const struct config *config,
+int fleet_new(struct fleet **ret, uv_loop_t *loop, const struct config *config, struct firmware_store *store,
               const struct fleet_events *events, void *userdata) {
     struct fleet *fleet = calloc(1, sizeof *fleet);
     int r = 0;
@@ -478,6 +444,7 @@ int fleet_new(struct fleet **ret, uv_loop_t *loop, const struct config *config,
         return -ENOMEM;
     fleet->loop = loop;
     fleet->config = config;
+    fleet->store = store;
     fleet->events = events;
     fleet->userdata = userdata;
     fleet->devices = calloc(CONFIG_PORTS_MAX, sizeof(struct fleet_device *));

@@ -1,10 +1,10 @@
 #pragma once
 
 /*
- * The devices, the jobs on them, and the packages at hand. At most one job a device.
+ * The devices and the jobs on them. At most one job a device.
  * Happy path: fleet_new, fleet_flash or fleet_identify, events, fleet_close.
  * Failure modes: each call that can be refused says so by a wipyd_error and a fault; a job's own failure is
- * in its status. Pointers to devices and packages stay good until the matching removed event or close.
+ * in its status. Pointers to devices stay good until close, to jobs until their removed event.
  */
 
 #include <stdbool.h>
@@ -14,6 +14,7 @@
 #include "daemon/base/clean.h"
 #include "daemon/base/config.h"
 #include "daemon/base/fault.h"
+#include "daemon/firmware/store.h"
 #include "daemon/flash/job.h"
 
 struct fleet;
@@ -39,8 +40,6 @@ struct fleet_events {
     void (*on_job_added)(void *userdata, struct fleet_job *job);
     void (*on_job_changed)(void *userdata, struct fleet_job *job); /* often; also when it finished */
     void (*on_job_removed)(void *userdata, struct fleet_job *job); /* about to go */
-    void (*on_firmware_added)(void *userdata, struct firmware_package *package);
-    void (*on_firmware_removed)(void *userdata, struct firmware_package *package);
 };
 
 struct fleet_options {
@@ -50,9 +49,9 @@ struct fleet_options {
     bool dry_run;
 };
 
-/* config and events: borrowed until on_closed. Negative errno. */
+/* config, store and events: borrowed until on_closed. Negative errno. */
 must_check int fleet_new(struct fleet **ret, uv_loop_t *loop, const struct config *config,
-                         const struct fleet_events *events, void *userdata);
+                         struct firmware_store *store, const struct fleet_events *events, void *userdata);
 /* Ends all jobs with SHUTTING_DOWN and calls on_closed from the loop when they are over; the object is gone
  * then. */
 void fleet_close(struct fleet *fleet, void (*on_closed)(void *userdata), void *userdata);
@@ -63,9 +62,8 @@ struct fleet_job *fleet_find_job(struct fleet *fleet, uint32_t id);
 /* The ones there are, in order; NULL past the last. */
 struct fleet_device *fleet_device_at(struct fleet *fleet, unsigned index);
 struct fleet_job *fleet_job_at(struct fleet *fleet, unsigned index);
-struct firmware_package *fleet_firmware_at(struct fleet *fleet, unsigned index);
 
-/* Flashes a package at hand. DEVICE_BUSY, NO_SUCH_FIRMWARE, NO_MEMORY. */
+/* Flashes a package of the store. DEVICE_BUSY, NO_SUCH_FIRMWARE, QUARANTINED, NO_MEMORY, SYSTEM. */
 must_check enum wipyd_error fleet_flash(struct fleet *fleet, struct fleet_device *device,
                                         const struct fleet_options *options, struct fleet_job **ret,
                                         struct fault *fault);

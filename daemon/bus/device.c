@@ -1,7 +1,4 @@
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "daemon/bus/objects.h"
 #include "proto/names.h"
@@ -18,32 +15,13 @@ static int flash(sd_bus_message *message, void *userdata, sd_bus_error *error) {
     struct fleet_options options;
     struct fleet_job *job;
     struct fault fault;
-    int r = service_read_options(message, true, &options, error);
+    int r = service_read_options(message, CALL_FLASH, &options, error);
 
     if (r < 0)
         return r;
     if (fleet_flash(service->fleet, userdata, &options, &job, &fault) != WIPYD_ERROR_NONE)
         return service_set_error(error, fault.code, fault.story);
     return reply_job(message, job);
-}
-
-/* A file that nobody can change any more, of a size that makes sense. */
-static int check_package_fd(int fd, uint64_t *ret_bytes, sd_bus_error *error) {
-    const int wanted = F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL;
-    int seals = fcntl(fd, F_GET_SEALS);
-    struct stat st;
-
-    if (seals < 0 || (seals & wanted) != wanted)
-        return service_set_error(error, WIPYD_ERROR_INVALID_ARGUMENT,
-                                 "package must be a memfd with all seals");
-    if (fstat(fd, &st) < 0)
-        return -errno;
-    if (st.st_size == 0)
-        return service_set_error(error, WIPYD_ERROR_PACKAGE_INVALID, "the file is empty");
-    if (st.st_size > (off_t)WIPYD_PACKAGE_BYTES_MAX)
-        return service_set_error(error, WIPYD_ERROR_PACKAGE_TOO_LARGE, "at most 8 MiB are taken");
-    *ret_bytes = (uint64_t)st.st_size;
-    return 0;
 }
 
 static int flash_file(sd_bus_message *message, void *userdata, sd_bus_error *error) {
@@ -58,15 +36,12 @@ static int flash_file(sd_bus_message *message, void *userdata, sd_bus_error *err
     r = sd_bus_message_read(message, "hs", &fd, &name);
     if (r < 0)
         return r;
-    r = service_read_options(message, false, &options, error);
+    r = service_read_options(message, CALL_FLASH_FILE, &options, error);
     if (r < 0)
         return r;
-    r = check_package_fd(fd, &bytes, error);
+    r = service_take_package(fd, &fd, &bytes, error);
     if (r < 0)
         return r;
-    fd = fcntl(fd, F_DUPFD_CLOEXEC, 3); /* the message's own goes away with it */
-    if (fd < 0)
-        return -errno;
     if (fleet_flash_file(service->fleet, userdata, fd, bytes, name, &options, &job, &fault) !=
         WIPYD_ERROR_NONE)
         return service_set_error(error, fault.code, fault.story);
@@ -78,12 +53,10 @@ static int identify(sd_bus_message *message, void *userdata, sd_bus_error *error
     struct fleet_options options;
     struct fleet_job *job;
     struct fault fault;
-    int r = service_read_options(message, false, &options, error);
+    int r = service_read_options(message, CALL_IDENTIFY, &options, error);
 
     if (r < 0)
         return r;
-    if (options.dry_run)
-        return service_set_error(error, WIPYD_ERROR_UNKNOWN_OPTION, "no option is called \"dry-run\"");
     if (fleet_identify(service->fleet, userdata, &options, &job, &fault) != WIPYD_ERROR_NONE)
         return service_set_error(error, fault.code, fault.story);
     return reply_job(message, job);
@@ -141,8 +114,8 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_VTABLE_END,
 };
 
-static void *at(struct fleet *fleet, unsigned index) {
-    return fleet_device_at(fleet, index);
+static const void *at(const struct service *service, unsigned index) {
+    return fleet_device_at(service->fleet, index);
 }
 
 static void path_of(const void *device, char *ret) {

@@ -1,58 +1,161 @@
+#include <errno.h>
 #include <string.h>
 
-#include "daemon/base/bytes.h"
 #include "daemon/bus/objects.h"
 #include "proto/names.h"
 
-static int append_flash_sizes(sd_bus_message *reply, const struct firmware_package *package) {
-    int r = sd_bus_message_open_container(reply, 'a', "t");
-
-    for (unsigned i = 0; r >= 0 && i < FIRMWARE_LAYOUTS; i++)
-        if (package->layouts[i].fault.code == WIPYD_ERROR_NONE)
-            r = sd_bus_message_append(reply, "t", (uint64_t)package->layouts[i].flash_bytes);
-    return r < 0 ? r : sd_bus_message_close_container(reply);
+const char *service_firmware_state_word(enum firmware_state state) {
+    switch (state) {
+    case FIRMWARE_GOOD:
+        return "good";
+    case FIRMWARE_QUARANTINED:
+        return "quarantined";
+    case FIRMWARE_MISSING:
+        return "missing";
+    }
+    return "missing";
 }
 
-static int get_property(sd_bus *bus, const char *path, const char *interface, const char *property,
-                        sd_bus_message *reply, void *userdata, sd_bus_error *error) {
-    const struct firmware_package *package = userdata;
-    char hex[65];
+static int export(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    struct service *service = service_of_call(message);
+    const struct firmware_record *record = userdata;
+    cleanup(close_fd_p) int fd = -1;
+    int r = firmware_store_open_file(service->store, record, &fd);
+
+    if (r < 0)
+        return sd_bus_error_setf(error, wipyd_error_bus_name(WIPYD_ERROR_SYSTEM), "opening %s: %s",
+                                 record->name, strerror(-r));
+    return sd_bus_reply_method_return(message, "h", fd);
+}
+
+/* The record may be gone when the store comes to it: it is named by its digest. */
+static int pin(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    struct service *service = service_of_call(message);
+    const struct firmware_record *record = userdata;
+    struct service_pending *call;
+    int pinned, r = sd_bus_message_read(message, "b", &pinned);
+
+    (void)error;
+    if (r < 0)
+        return r;
+    call = service_pending_new(message);
+    if (!call)
+        return -ENOMEM;
+    firmware_store_pin(service->store, record->sha256, pinned, service_reply_nothing, call);
+    return 1;
+}
+
+static int drop(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    struct service *service = service_of_call(message);
+    const struct firmware_record *record = userdata;
+    struct service_pending *call;
+    int force, r = sd_bus_message_read(message, "b", &force);
+
+    (void)error;
+    if (r < 0)
+        return r;
+    call = service_pending_new(message);
+    if (!call)
+        return -ENOMEM;
+    firmware_store_remove(service->store, record->sha256, force, service_reply_nothing, call);
+    return 1;
+}
+
+static int verify(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    struct service *service = service_of_call(message);
+    const struct firmware_record *record = userdata;
+    struct service_pending *call = service_pending_new(message);
+
+    (void)error;
+    if (!call)
+        return -ENOMEM;
+    firmware_store_verify(service->store, record->sha256, service_reply_state, call);
+    return 1;
+}
+
+static int unquarantine(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    struct service *service = service_of_call(message);
+    const struct firmware_record *record = userdata;
+    struct service_pending *call = service_pending_new(message);
+
+    (void)error;
+    if (!call)
+        return -ENOMEM;
+    firmware_store_release(service->store, record->sha256, service_reply_nothing, call);
+    return 1;
+}
+
+static int get_text(sd_bus *bus, const char *path, const char *interface, const char *property,
+                    sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+    const struct firmware_record *record = userdata;
+    const char *text = record->reason; /* Reason */
 
     (void)bus, (void)path, (void)interface, (void)error;
-    if (!strcmp(property, "Sha256")) {
-        hex_encode(package->sha256, sizeof package->sha256, hex);
-        return sd_bus_message_append_basic(reply, 's', hex);
-    }
-    if (!strcmp(property, "Name"))
-        return sd_bus_message_append_basic(reply, 's', package->name);
-    if (!strcmp(property, "Board"))
-        return sd_bus_message_append_basic(reply, 's', package->version.board);
-    if (!strcmp(property, "Release"))
-        return sd_bus_message_append_basic(reply, 's', package->version.release);
-    if (!strcmp(property, "Bytes"))
-        return sd_bus_message_append_basic(reply, 't', &package->bytes);
-    return append_flash_sizes(reply, package); /* FlashSizes */
+    if (!strcmp(property, "Sha256"))
+        text = record->sha256;
+    else if (!strcmp(property, "Name"))
+        text = record->name;
+    else if (!strcmp(property, "Board"))
+        text = record->board;
+    else if (!strcmp(property, "Release"))
+        text = record->release;
+    else if (!strcmp(property, "Origin"))
+        text = record->origin;
+    else if (!strcmp(property, "ServerVersion"))
+        text = record->server_version;
+    else if (!strcmp(property, "ServerHash"))
+        text = record->server_hash;
+    else if (!strcmp(property, "State"))
+        text = service_firmware_state_word(record->state);
+    return sd_bus_message_append_basic(reply, 's', text);
 }
 
-#define CONST_PROPERTY(name, type) SD_BUS_PROPERTY(name, type, get_property, 0, SD_BUS_VTABLE_PROPERTY_CONST)
+static int get_value(sd_bus *bus, const char *path, const char *interface, const char *property,
+                     sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+    const struct firmware_record *record = userdata;
+
+    (void)bus, (void)path, (void)interface, (void)error;
+    if (!strcmp(property, "Bytes"))
+        return sd_bus_message_append_basic(reply, 't', &record->bytes);
+    if (!strcmp(property, "Order"))
+        return sd_bus_message_append(reply, "u", firmware_record_order(record));
+    if (!strcmp(property, "Pinned"))
+        return sd_bus_message_append(reply, "b", record->is_pinned);
+    if (!strcmp(property, "AddedAt"))
+        return sd_bus_message_append_basic(reply, 't', &record->added_us);
+    return sd_bus_message_append_basic(reply, 't', &record->used_us); /* UsedAt */
+}
 
 static const sd_bus_vtable vtable[] = {
     SD_BUS_VTABLE_START(0),
-    CONST_PROPERTY("Sha256", "s"),
-    CONST_PROPERTY("Name", "s"),
-    CONST_PROPERTY("Board", "s"),
-    CONST_PROPERTY("Release", "s"),
-    CONST_PROPERTY("Bytes", "t"),
-    CONST_PROPERTY("FlashSizes", "at"),
+    SD_BUS_METHOD_WITH_ARGS("Export", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", package), export, 0),
+    SD_BUS_METHOD_WITH_ARGS("Pin", SD_BUS_ARGS("b", pinned), SD_BUS_NO_RESULT, pin, 0),
+    SD_BUS_METHOD_WITH_ARGS("Remove", SD_BUS_ARGS("b", force), SD_BUS_NO_RESULT, drop, 0),
+    SD_BUS_METHOD_WITH_ARGS("Verify", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", state), verify, 0),
+    SD_BUS_METHOD("Unquarantine", NULL, NULL, unquarantine, 0),
+    SD_BUS_PROPERTY("Sha256", "s", get_text, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+    SD_BUS_PROPERTY("Name", "s", get_text, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+    SD_BUS_PROPERTY("Board", "s", get_text, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+    SD_BUS_PROPERTY("Release", "s", get_text, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+    SD_BUS_PROPERTY("Bytes", "t", get_value, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+    SD_BUS_PROPERTY("Order", "u", get_value, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("Origin", "s", get_text, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("ServerVersion", "s", get_text, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("ServerHash", "s", get_text, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("State", "s", get_text, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("Reason", "s", get_text, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("Pinned", "b", get_value, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("AddedAt", "t", get_value, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+    SD_BUS_PROPERTY("UsedAt", "t", get_value, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
     SD_BUS_VTABLE_END,
 };
 
-static void *at(struct fleet *fleet, unsigned index) {
-    return fleet_firmware_at(fleet, index);
+static const void *at(const struct service *service, unsigned index) {
+    return firmware_store_at(service->store, index);
 }
 
-static void path_of(const void *package, char *ret) {
-    service_firmware_path(package, ret);
+static void path_of(const void *record, char *ret) {
+    service_firmware_path(record, ret);
 }
 
 const struct object_kind service_firmware = {

@@ -160,8 +160,8 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_VTABLE_END,
 };
 
-static void *at(struct fleet *fleet, unsigned index) {
-    return fleet_job_at(fleet, index);
+static const void *at(const struct service *service, unsigned index) {
+    return fleet_job_at(service->fleet, index);
 }
 
 static void path_of(const void *job, char *ret) {

@@ -1,7 +1,11 @@
+#include <errno.h>
 #include <string.h>
 
 #include "daemon/bus/objects.h"
 #include "proto/names.h"
+
+/* Fewer digits of a digest name nothing. */
+enum { DIGEST_DIGITS_MIN = 4 };
 
 static int find_device(sd_bus_message *message, void *userdata, sd_bus_error *error) {
     struct service *service = userdata;
@@ -37,6 +41,107 @@ static int find_job(sd_bus_message *message, void *userdata, sd_bus_error *error
     return sd_bus_reply_method_return(message, "o", path);
 }
 
+static int refresh(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    struct service *service = userdata;
+
+    (void)error;
+    firmware_poll_now(service->poll);
+    return sd_bus_reply_method_return(message, NULL);
+}
+
+static int import_firmware(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    struct service *service = userdata;
+    struct firmware_origin origin = { 0 };
+    struct service_pending *call;
+    uint64_t bytes = 0;
+    int fd, r = sd_bus_message_read(message, "hs", &fd, &origin.name);
+
+    if (r < 0)
+        return r;
+    r = service_take_package(fd, &fd, &bytes, error);
+    if (r < 0)
+        return r;
+    call = service_pending_new(message);
+    if (!call) {
+        close(fd);
+        return -ENOMEM;
+    }
+    firmware_store_add(service->store, fd, bytes, &origin, service_reply_path, call);
+    return 1;
+}
+
+/* By the beginning of the digest, or by a release that only one package has. */
+static const struct firmware_record *find_record(const struct service *service, const char *name) {
+    const struct firmware_record *record, *found = NULL;
+
+    if (strlen(name) >= DIGEST_DIGITS_MIN && strspn(name, "0123456789abcdef") == strlen(name)) {
+        found = firmware_store_find(service->store, name);
+        if (found)
+            return found;
+    }
+    for (unsigned i = 0; (record = firmware_store_at(service->store, i)); i++)
+        if (!strcmp(record->release, name) || !strcmp(record->server_version, name)) {
+            if (found)
+                return NULL;
+            found = record;
+        }
+    return found;
+}
+
+static int find_firmware(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    struct service *service = userdata;
+    const struct firmware_record *record;
+    char path[OBJECT_PATH_MAX];
+    const char *name;
+    int r = sd_bus_message_read_basic(message, 's', &name);
+
+    if (r < 0)
+        return r;
+    record = find_record(service, name);
+    if (!record)
+        return sd_bus_error_setf(error, wipyd_error_bus_name(WIPYD_ERROR_NO_SUCH_FIRMWARE),
+                                 "no package, or more than one, is called \"%s\"", name);
+    service_firmware_path(record, path);
+    return sd_bus_reply_method_return(message, "o", path);
+}
+
+static const char *poll_state_word(enum firmware_poll_state state) {
+    switch (state) {
+    case FIRMWARE_POLL_IDLE:
+        return "idle";
+    case FIRMWARE_POLL_ASKING:
+        return "asking";
+    case FIRMWARE_POLL_FETCHING:
+        return "fetching";
+    case FIRMWARE_POLL_OFF:
+        return "off";
+    }
+    return "off";
+}
+
+static int get_poll(sd_bus *bus, const char *path, const char *interface, const char *property,
+                    sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+    const struct service *service = userdata;
+    const struct firmware_poll_status *status = firmware_poll_status(service->poll);
+
+    (void)bus, (void)path, (void)interface, (void)error;
+    if (!strcmp(property, "PollState"))
+        return sd_bus_message_append_basic(reply, 's', poll_state_word(status->state));
+    if (!strcmp(property, "PollResult"))
+        return sd_bus_message_append_basic(reply, 's', status->result);
+    if (!strcmp(property, "PollFailures"))
+        return sd_bus_message_append_basic(reply, 'u', &status->failures);
+    if (!strcmp(property, "PollSource"))
+        return sd_bus_message_append_basic(reply, 's', status->source);
+    if (!strcmp(property, "PolledAt"))
+        return sd_bus_message_append_basic(reply, 't', &status->last_us);
+    if (!strcmp(property, "NextPollAt"))
+        return sd_bus_message_append_basic(reply, 't', &status->next_us);
+    if (!strcmp(property, "FetchedBytes"))
+        return sd_bus_message_append_basic(reply, 't', &status->bytes_done);
+    return sd_bus_message_append_basic(reply, 't', &status->bytes_total); /* FetchBytes */
+}
+
 static int get_version(sd_bus *bus, const char *path, const char *interface, const char *property,
                        sd_bus_message *reply, void *userdata, sd_bus_error *error) {
     (void)bus, (void)path, (void)interface, (void)property, (void)userdata, (void)error;
@@ -62,6 +167,19 @@ static const sd_bus_vtable vtable[] = {
                             SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("FindJob", SD_BUS_ARGS("u", id), SD_BUS_RESULT("o", job), find_job,
                             SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD("Refresh", NULL, NULL, refresh, 0),
+    SD_BUS_METHOD_WITH_ARGS("ImportFirmware", SD_BUS_ARGS("h", package, "s", name),
+                            SD_BUS_RESULT("o", firmware), import_firmware, 0),
+    SD_BUS_METHOD_WITH_ARGS("FindFirmware", SD_BUS_ARGS("s", name), SD_BUS_RESULT("o", firmware),
+                            find_firmware, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_PROPERTY("PollState", "s", get_poll, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("PollResult", "s", get_poll, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("PollFailures", "u", get_poll, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("PollSource", "s", get_poll, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("PolledAt", "t", get_poll, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("NextPollAt", "t", get_poll, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("FetchedBytes", "t", get_poll, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("FetchBytes", "t", get_poll, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
     SD_BUS_PROPERTY("LoopTurns", "t", get_loop, 0, 0),
     SD_BUS_PROPERTY("LoopLongestTurn", "t", get_loop, 0, 0),
     SD_BUS_PROPERTY("LoopLongTurns", "t", get_loop, 0, 0),

@@ -8,21 +8,24 @@
 
 static const struct option {
     const char *key;
-    char type; /* of the variant */
+    unsigned calls; /* that take it */
+    char type;      /* of the variant */
     size_t to;
     uint32_t least, most; /* of a number */
 } options[] = {
-    { "version", 's', offsetof(struct fleet_options, version), 0, 0 },
-    { "baud", 'u', offsetof(struct fleet_options, baud), 9600, 4000000 },
-    { "connect-timeout", 'u', offsetof(struct fleet_options, connect_timeout_s), 1, 3600 },
-    { "dry-run", 'b', offsetof(struct fleet_options, dry_run), 0, 0 },
+    { "version", CALL_FLASH, 's', offsetof(struct fleet_options, version), 0, 0 },
+    { "baud", CALL_FLASH | CALL_FLASH_FILE | CALL_IDENTIFY, 'u', offsetof(struct fleet_options, baud), 9600,
+      4000000 },
+    { "connect-timeout", CALL_FLASH | CALL_FLASH_FILE | CALL_IDENTIFY, 'u',
+      offsetof(struct fleet_options, connect_timeout_s), 1, 3600 },
+    { "dry-run", CALL_FLASH | CALL_FLASH_FILE, 'b', offsetof(struct fleet_options, dry_run), 0, 0 },
 };
 
 #define N_OPTIONS (sizeof options / sizeof *options)
 
-static const struct option *find(const char *key, bool takes_version) {
-    for (size_t i = takes_version ? 0 : 1; i < N_OPTIONS; i++)
-        if (!strcmp(options[i].key, key))
+static const struct option *find(const char *key, enum service_call call) {
+    for (size_t i = 0; i < N_OPTIONS; i++)
+        if (options[i].calls & call && !strcmp(options[i].key, key))
             return &options[i];
     return NULL;
 }
@@ -55,7 +58,7 @@ static int read_value(sd_bus_message *message, const struct option *option, stru
     return 0;
 }
 
-int service_read_options(sd_bus_message *message, bool takes_version, struct fleet_options *ret,
+int service_read_options(sd_bus_message *message, enum service_call call, struct fleet_options *ret,
                          sd_bus_error *error) {
     const struct option *option;
     const char *key;
@@ -69,7 +72,7 @@ int service_read_options(sd_bus_message *message, bool takes_version, struct fle
         r = sd_bus_message_read_basic(message, 's', &key);
         if (r < 0)
             return r;
-        option = find(key, takes_version);
+        option = find(key, call);
         if (!option)
             return sd_bus_error_setf(error, wipyd_error_bus_name(WIPYD_ERROR_UNKNOWN_OPTION),
                                      "no option is called \"%s\"", key);

@@ -24,11 +24,8 @@ void service_job_path(const struct fleet_job *job, char *ret) {
     snprintf(ret, OBJECT_PATH_MAX, WIPYD_JOB_PATH "/%u", job->id);
 }
 
-void service_firmware_path(const struct firmware_package *package, char *ret) {
-    char hex[17];
-
-    hex_encode(package->sha256, 8, hex);
-    snprintf(ret, OBJECT_PATH_MAX, WIPYD_FIRMWARE_PATH "/%s", hex);
+void service_firmware_path(const struct firmware_record *record, char *ret) {
+    snprintf(ret, OBJECT_PATH_MAX, WIPYD_FIRMWARE_PATH "/%.16s", record->sha256);
 }
 
 int service_set_error(sd_bus_error *error, enum wipyd_error code, const char *story) {
@@ -107,20 +104,50 @@ static void on_job_changed(void *userdata, struct fleet_job *job) {
         uv_timer_start(&service->pace, on_pace, since < PACE_MS ? PACE_MS - since : 0, 0);
 }
 
-static void on_firmware_added(void *userdata, struct firmware_package *package) {
+static void on_firmware_added(void *userdata, const struct firmware_record *record) {
     struct service *service = userdata;
     char path[OBJECT_PATH_MAX];
 
-    service_firmware_path(package, path);
+    service_firmware_path(record, path);
     warn(sd_bus_emit_object_added(service->bus, path), "new firmware");
 }
 
-static void on_firmware_removed(void *userdata, struct firmware_package *package) {
+static void on_firmware_changed(void *userdata, const struct firmware_record *record) {
     struct service *service = userdata;
     char path[OBJECT_PATH_MAX];
 
-    service_firmware_path(package, path);
+    service_firmware_path(record, path);
+    warn(sd_bus_emit_properties_changed(service->bus, path, WIPYD_FIRMWARE_INTERFACE, "Order", "Origin",
+                                        "ServerVersion", "ServerHash", "State", "Reason", "Pinned", "UsedAt",
+                                        NULL),
+         "firmware");
+}
+
+static void on_firmware_removed(void *userdata, const struct firmware_record *record) {
+    struct service *service = userdata;
+    char path[OBJECT_PATH_MAX];
+
+    service_firmware_path(record, path);
     warn(sd_bus_emit_object_removed(service->bus, path), "firmware that is forgotten");
+}
+
+const struct firmware_store_events *service_store_events(void) {
+    static const struct firmware_store_events events = {
+        .on_added = on_firmware_added,
+        .on_changed = on_firmware_changed,
+        .on_removed = on_firmware_removed,
+    };
+
+    return &events;
+}
+
+void service_on_poll_changed(void *userdata) {
+    struct service *service = userdata;
+
+    warn(sd_bus_emit_properties_changed(service->bus, WIPYD_ROOT_PATH, WIPYD_MANAGER_INTERFACE, "PollState",
+                                        "PollResult", "PollFailures", "PollSource", "PolledAt", "NextPollAt",
+                                        "FetchedBytes", "FetchBytes", NULL),
+         "the poll");
 }
 
 const struct fleet_events *service_fleet_events(void) {
@@ -129,8 +156,6 @@ const struct fleet_events *service_fleet_events(void) {
         .on_job_added = on_job_added,
         .on_job_changed = on_job_changed,
         .on_job_removed = on_job_removed,
-        .on_firmware_added = on_firmware_added,
-        .on_firmware_removed = on_firmware_removed,
     };
 
     return &events;
@@ -142,12 +167,15 @@ static int find_object(sd_bus *bus, const char *path, const char *interface, voi
                        sd_bus_error *error) {
     const struct object_binding *binding = userdata;
     char candidate[OBJECT_PATH_MAX];
+    const void *object;
 
     (void)bus, (void)interface, (void)error;
-    for (unsigned i = 0; (*ret = binding->kind->at(binding->service->fleet, i)); i++) {
-        binding->kind->path_of(*ret, candidate);
-        if (!strcmp(candidate, path))
+    for (unsigned i = 0; (object = binding->kind->at(binding->service, i)); i++) {
+        binding->kind->path_of(object, candidate);
+        if (!strcmp(candidate, path)) {
+            *ret = (void *)(uintptr_t)object; /* each kind's handlers know whether they may change it */
             return 1;
+        }
     }
     return 0;
 }
@@ -159,11 +187,11 @@ static int enumerate_objects(sd_bus *bus, const char *prefix, void *userdata, ch
     unsigned n = 0;
 
     (void)bus, (void)prefix, (void)error;
-    while (binding->kind->at(binding->service->fleet, n))
+    while (binding->kind->at(binding->service, n))
         n++;
     *ret = calloc(n + 1, sizeof(char *));
     for (unsigned i = 0; *ret && i < n; i++) {
-        binding->kind->path_of(binding->kind->at(binding->service->fleet, i), path);
+        binding->kind->path_of(binding->kind->at(binding->service, i), path);
         (*ret)[i] = strdup(path);
         if (!(*ret)[i]) /* a list that is cut short is still a list */
             break;
@@ -219,8 +247,11 @@ int service_new(struct service **ret, uv_loop_t *loop, sd_bus *bus, const struct
     return 0;
 }
 
-void service_attach(struct service *service, struct fleet *fleet) {
+void service_attach(struct service *service, struct fleet *fleet, struct firmware_store *store,
+                    struct firmware_poll *poll) {
     service->fleet = fleet;
+    service->store = store;
+    service->poll = poll;
 }
 
 int service_announce(struct service *service) {

@@ -10,16 +10,21 @@
 
 #include "daemon/base/clean.h"
 #include "daemon/board/fleet.h"
+#include "daemon/firmware/poll.h"
 #include "daemon/loop/meter.h"
 
 struct service;
 
 /* Puts the objects on bus (a reference is taken). meter: borrowed until service_close. Negative errno. */
-must_check int service_new(struct service **ret, uv_loop_t *loop, sd_bus *bus, const struct loop_meter *meter);
-/* What fleet_new wants, and whom it belongs to. */
+must_check int service_new(struct service **ret, uv_loop_t *loop, sd_bus *bus,
+                           const struct loop_meter *meter);
+/* What fleet_new, firmware_store_open and firmware_poll_new want; their userdata is the service. */
 const struct fleet_events *service_fleet_events(void);
-/* fleet: borrowed until service_close. */
-void service_attach(struct service *service, struct fleet *fleet);
+const struct firmware_store_events *service_store_events(void);
+void service_on_poll_changed(void *userdata);
+/* Borrowed until service_close. */
+void service_attach(struct service *service, struct fleet *fleet, struct firmware_store *store,
+                    struct firmware_poll *poll);
 /* Takes the name org.wipyd1: from here on people may ask. Negative errno: -EEXIST another wipyd has it. */
 must_check int service_announce(struct service *service);
 /* The object goes away when the loop has closed its handles. NULL is fine. */

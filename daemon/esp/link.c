@@ -36,7 +36,7 @@ struct esp_link {
     uv_loop_t *loop;
     uv_timer_t timer;
     struct serial_port *port;
-    uint32_t baud; /* asked for: the adapter's true rate may be a little off, the chip must be told this one */
+    uint32_t baud; /* asked for: the adapter's may be a little off, the chip must be told this one */
     const struct esp_loader *loader;
     enum state state;
     bool is_gone;
@@ -128,6 +128,10 @@ static bool send_request(struct esp_link *link, const struct esp_request *reques
     return serial_port_write(link->port, link->tx, size) == 0;
 }
 
+static bool has_rebooted(const struct esp_link *link) {
+    return link->log.resets != link->resets_before;
+}
+
 static void start_drain(struct esp_link *link, enum esp_outcome outcome, bool resync) {
     /* What stands in an unfinished frame may be the beginning of a boot log. */
     if (link->decoder->state == SLIP_BODY || link->decoder->state == SLIP_ESCAPE)
@@ -145,7 +149,7 @@ static void send_sync(struct esp_link *link) {
     struct esp_request sync;
 
     if (!link->sync_attempts) {
-        complete(link, ESP_LOST, NULL);
+        complete(link, link->is_resync && has_rebooted(link) ? ESP_REBOOTED : ESP_LOST, NULL);
         return;
     }
     link->sync_attempts--;
@@ -173,7 +177,7 @@ static void on_sync_frame(struct esp_link *link, const struct esp_reply *reply) 
 
 static void finish_sync(struct esp_link *link) {
     if (link->is_resync)
-        complete(link, ESP_NO_REPLY, NULL);
+        complete(link, has_rebooted(link) ? ESP_REBOOTED : ESP_NO_REPLY, NULL);
     else
         complete(link, ESP_OK, &link->sync_reply);
 }
@@ -221,6 +225,8 @@ static void feed(struct esp_link *link, const uint8_t *bytes, size_t size) {
             break;
         case SLIP_BROKEN:
             boot_log_feed(&link->log, link->decoder->frame, link->decoder->size);
+            if (bytes[i] != 0xc0) /* the byte that was one too many may be text as well */
+                boot_log_feed(&link->log, &bytes[i], 1);
             if (link->state == AWAITING)
                 shorten_timer(link, AFTER_BROKEN);
             break;
@@ -248,7 +254,7 @@ static void on_data(void *userdata, const uint8_t *bytes, size_t size) {
     if (link->state == DRAINING && uv_now(link->loop) < link->drain_end)
         start_timer(link, DRAIN_QUIET);
     /* The chip printed a boot log while a command was under way: hear it out, then say so. */
-    if ((link->state == SENDING || link->state == AWAITING) && link->log.resets != link->resets_before)
+    if ((link->state == SENDING || link->state == AWAITING) && has_rebooted(link))
         start_drain(link, ESP_REBOOTED, false);
     if (link->state == LISTENING && !link->reset && link->sync_attempts &&
         link->log.downloads != link->downloads_before)
@@ -264,12 +270,13 @@ static void on_written(void *userdata) {
 
 static void on_port_gone(void *userdata) {
     struct esp_link *link = userdata;
+    bool was_told = link->is_gone && link->state == IDLE; /* by the outcome of a request */
 
     link->is_gone = true;
-    if (link->state == IDLE)
-        link->on_gone(link->userdata);
-    else
+    if (link->state != IDLE)
         complete(link, ESP_GONE, NULL);
+    else if (!was_told)
+        link->on_gone(link->userdata);
 }
 
 static const struct serial_port_events port_events = {
@@ -283,7 +290,8 @@ static void next_reset_step(struct esp_link *link) {
     int r;
 
     if (link->reset_step == link->reset->n_steps) {
-        /* What came while the lines moved is glitches; from here on it is the boot log. */
+        /* The lines are where they belong: hear the rest of the boot log. */
+        link->reset = NULL;
         link->state = LISTENING;
         start_timer(link, RESET_LISTEN);
         return;
@@ -317,13 +325,14 @@ static void on_timer(uv_timer_t *timer) {
         start_drain(link, ESP_NO_REPLY, true);
         return;
     case DRAINING:
-        if (link->is_resync)
+        /* The log may have shown only when the frame in which it stood was given up. */
+        if (link->is_resync && !has_rebooted(link))
             send_sync(link);
         else
-            complete(link, link->outcome, NULL);
+            complete(link, link->is_resync ? ESP_REBOOTED : link->outcome, NULL);
         return;
     case LISTENING:
-        if (link->reset && link->reset_step < link->reset->n_steps)
+        if (link->reset)
             next_reset_step(link);
         else if (link->sync_attempts)
             send_sync(link);

@@ -8,6 +8,9 @@
 #include <sys/stat.h>
 #include <time.h>
 
+/* A generation that is being saved: pid and job follow. Hidden, so that it is never taken for a whole one. */
+#define NEW_PREFIX ".new-"
+
 static const char *const file_names[BACKUP_PARTS] = { "config.bin", "nvs.bin", "otadata.bin" };
 
 static void close_dir_p(DIR **dir) {
@@ -128,6 +131,21 @@ static void remove_parts(const char *path) {
     rmdir(path);
 }
 
+/* What a daemon that was killed has left half saved. Our own may belong to a job that is under way. */
+static void remove_leftovers(const char *board_folder) {
+    cleanup(close_dir_p) DIR *dir = opendir(board_folder);
+    const struct dirent *entry;
+    char own[32], path[4000];
+
+    snprintf(own, sizeof own, NEW_PREFIX "%ld-", (long)getpid());
+    while (dir && (entry = readdir(dir)))
+        if (!strncmp(entry->d_name, NEW_PREFIX, strlen(NEW_PREFIX)) &&
+            strncmp(entry->d_name, own, strlen(own)) != 0) {
+            snprintf(path, sizeof path, "%s/%s", board_folder, entry->d_name);
+            remove_parts(path);
+        }
+}
+
 enum wipyd_error backup_save(const char *folder, const char *mac, uint32_t job_id,
                              const struct backup *backup, struct fault *fault) {
     char board[3000], fresh[3100], final[3200], stamp[32];
@@ -141,13 +159,14 @@ enum wipyd_error backup_save(const char *folder, const char *mac, uint32_t job_i
     gmtime_r(&now.tv_sec, &tm);
     strftime(stamp, sizeof stamp, "%Y%m%dT%H%M%S", &tm);
     snprintf(board, sizeof board, "%s/%s", folder, mac);
-    snprintf(fresh, sizeof fresh, "%s/.new-%ld-%u", board, (long)getpid(), job_id);
+    snprintf(fresh, sizeof fresh, "%s/" NEW_PREFIX "%ld-%u", board, (long)getpid(), job_id);
     snprintf(final, sizeof final, "%s/%s.%03ldZ-%u", board, stamp, now.tv_nsec / 1000000, job_id);
 
     r = make_folder(folder);
     if (!r)
         r = make_folder(board);
     if (!r) {
+        remove_leftovers(board);
         remove_parts(fresh);
         r = write_parts(fresh, backup);
     }

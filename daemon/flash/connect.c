@@ -425,6 +425,8 @@ enum step flash_reply_boot_check(struct flash_job *job, enum esp_outcome outcome
 
     (void)outcome;
     (void)reply;
+    if (!job->boot_round) /* only the rate was set: the log is still that of the connection */
+        return STEP_AGAIN;
     switch (log->verdict) {
     case BOOT_LOG_DOWNLOAD:
         say_goodbye(job);

@@ -23,7 +23,7 @@ struct row {
 };
 
 /* The job, in the order in which a person would tell it. */
-static const struct row rows[] = {
+static const struct row rows[WIPYD_PHASE_COUNT] = {
     [WIPYD_PHASE_PREPARE] = { .progress = 0,
                               .enter = flash_enter_prepare,
                               .reply = flash_reply_prepare,
@@ -187,7 +187,9 @@ void flash_describe(const struct flash_job *job, const char *what, enum esp_outc
 /* ---- phases ---------------------------------------------------------------------------------- */
 
 static const struct row *row_of(const struct flash_job *job) {
-    return &rows[job->is_leaving ? WIPYD_PHASE_FINISH : job->status.phase];
+    if (job->is_leaving)
+        return &rows[WIPYD_PHASE_FINISH];
+    return &rows[job->is_checking ? WIPYD_PHASE_IDENTIFY : job->status.phase];
 }
 
 static void count_wire(struct flash_job *job, bool was_write, bool is_write) {
@@ -277,6 +279,23 @@ static void forget_retried_faults(struct flash_job *job) {
     job->status.fault = (struct fault) { 0 };
 }
 
+static void check_chip_if_doubtful(struct flash_job *job) {
+    if (!job->is_doubtful || row_of(job)->is_outside)
+        return;
+    job->is_doubtful = false;
+    job->identify.loader = NULL;
+    if (job->status.phase == WIPYD_PHASE_IDENTIFY)
+        return;
+    job->is_checking = true;
+    job->attempts_kept = job->attempts;
+    job->attempts = 0;
+}
+
+static void end_check(struct flash_job *job) {
+    job->is_checking = false;
+    job->attempts = job->attempts_kept;
+}
+
 static void run(struct flash_job *job, enum step step) {
     for (;;) {
         if (step == STEP_WAIT)
@@ -297,7 +316,10 @@ static void run(struct flash_job *job, enum step step) {
         case STEP_AGAIN:
             break;
         case STEP_NEXT:
-            set_phase(job, job->status.phase + 1);
+            if (job->is_checking)
+                end_check(job); /* and on with the phase at hand */
+            else
+                set_phase(job, job->status.phase + 1);
             break;
         case STEP_GOTO:
             set_phase(job, job->target);
@@ -312,6 +334,7 @@ static void run(struct flash_job *job, enum step step) {
             finish(job);
             return;
         }
+        check_chip_if_doubtful(job);
         step = row_of(job)->enter(job);
         if (step == STEP_WAIT)
             job->events->on_change(job->userdata, job);
@@ -324,6 +347,7 @@ static enum step reconnect(struct flash_job *job, enum esp_outcome outcome) {
     char story[160];
 
     job->is_talking = false;
+    job->is_checking = false;
     flash_describe(job, wipyd_phase_label(job->status.phase), outcome, NULL, story, sizeof story);
     if (++job->reconnects > RECONNECTS_MAX)
         return flash_job_fail(job, outcome == ESP_REBOOTED ? WIPYD_ERROR_CHIP_RESET : WIPYD_ERROR_SILENCE,
@@ -344,6 +368,7 @@ static void on_link(void *userdata, enum esp_outcome outcome, const struct esp_r
     enum step step;
 
     job->status.baud = esp_link_baud(job->link);
+    job->is_doubtful |= outcome == ESP_NO_REPLY;
     if (outcome == ESP_GONE) {
         job->is_talking = false;
         /* A stop that came first is the reason that counts. */

@@ -58,6 +58,10 @@ struct flash_job {
 
     struct esp_link *link;
     bool is_talking; /* the ROM has answered, and can be asked */
+    /* A reply was lost, and with it the certainty that the chip has not been reset meanwhile: a boot log at
+     * another rate than the line's can't be read. Before anything else is asked of it, it is set up anew. */
+    bool is_doubtful, is_checking;
+    unsigned attempts_kept; /* of the row at hand, while is_checking */
     unsigned reconnects;
     /* sync */
     uint64_t sync_deadline; /* uv_now; 0: not begun */

@@ -9,6 +9,7 @@
  */
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "daemon/base/clean.h"
@@ -19,6 +20,9 @@ struct records;
 must_check enum wipyd_error records_open(struct records **ret, const char *path, struct fault *fault);
 /* NULL is fine. */
 struct records *records_close(struct records *records);
+/* Rises each time that the database was found damaged, at start or later, and replaced by an empty one: what
+ * was in it must be put again. */
+unsigned records_generation(const struct records *records);
 
 enum firmware_state {
     FIRMWARE_GOOD,        /* may be flashed */
@@ -33,7 +37,7 @@ struct firmware_record {
     uint64_t bytes;
     char *name;                  /* what it was called where it came from */
     char *board, *release;       /* what the application image says */
-    char *origin;                /* URL it was fetched from, or "import" */
+    char *origin;                /* URL it was fetched from, "import", or "adopted" */
     char *server_version;        /* what the server called it; empty: not from a server, or not said */
     uint32_t server_int_version; /* 0: not said */
     char *server_hash;           /* 40 hex digits or empty */
@@ -43,6 +47,8 @@ struct firmware_record {
     uint64_t added_us, used_us; /* since 1970 */
 };
 
+/* A deep copy; record's strings may be borrowed ones. -ENOMEM. */
+must_check int firmware_record_copy(struct firmware_record *ret, const struct firmware_record *record);
 void firmware_record_deinit(struct firmware_record *record);
 
 /* Inserts, or replaces the one with the same sha256. Negative errno (-ENOSPC, -EROFS, -EIO ...). */

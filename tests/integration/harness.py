@@ -362,7 +362,8 @@ class Bench:
 
     def write_config(self, more=""):
         self.config_path.write_text(f"[daemon]\nstate-directory = {self.state}\nlog-level = debug\n"
-                                    f"[flash]\nconnect-timeout = {self.connect_timeout}\n{self.config}{more}")
+                                    f"[flash]\nconnect-timeout = {self.connect_timeout}\n"
+                                    f"[firmware]\nsource =\n{self.config}{more}")  # nobody is asked unless a test says so
 
     def wipyd_command(self, *arguments):
         tools = ["valgrind", "-q", "--leak-check=full", "--errors-for-leak-kinds=definite",

@@ -120,9 +120,10 @@ static void rx_take(struct wire *w, int64_t start) {
     ssize_t n;
 
     w->rx_len = w->rx_pos = 0;
+    n = read(w->pty.master, w->rx, chunk_len(w, pty_host_baud(&w->pty), sizeof(w->rx)));
+    // Asked again once the bytes are here: a host sets its rate first and writes then, perhaps in between.
     w->rx_baud = pty_host_baud(&w->pty);
     w->rx_byte_q16 = UINT64_C(655360000000000) / w->rx_baud;
-    n = read(w->pty.master, w->rx, chunk_len(w, w->rx_baud, sizeof(w->rx)));
     if (n > 0) {
         w->rx_start = start;
         w->rx_len = (size_t)n;

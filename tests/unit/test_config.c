@@ -95,6 +95,7 @@ static void defaults(void **state) {
         bench->config.sources[0].url,
         "https://software.pycom.io/findupgrade?key=wipy.wipy%20with%20esp32&redirect=false&type=all");
     assert_int_equal(bench->config.poll_interval_s, 86400);
+    assert_int_equal(bench->config.timeout_s, 30);
     assert_null(bench->config.proxy);
     assert_null(bench->config.ca_file);
     assert_false(bench->config.allow_http);
@@ -149,6 +150,7 @@ static void every_firmware_key_is_read(void **state) {
                                       "source = folder file:///srv/my packages ; a comment\n"
                                       "source = folder /srv/p\n"
                                       "poll-interval = 60\n"
+                                      "timeout = 600\n"
                                       "proxy = http://proxy.example:3128\n"
                                       "ca-file = /etc/ca.pem\n"
                                       "allow-http = yes\n"
@@ -161,6 +163,7 @@ static void every_firmware_key_is_read(void **state) {
     assert_source(bench, 2, CONFIG_SOURCE_FOLDER, "/srv/my packages");
     assert_source(bench, 3, CONFIG_SOURCE_FOLDER, "/srv/p");
     assert_int_equal(bench->config.poll_interval_s, 60);
+    assert_int_equal(bench->config.timeout_s, 600);
     assert_string_equal(bench->config.proxy, "http://proxy.example:3128");
     assert_string_equal(bench->config.ca_file, "/etc/ca.pem");
     assert_true(bench->config.allow_http);

@@ -1,0 +1,114 @@
+#include "client/firmware.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "client/failure.h"
+#include "client/table.h"
+#include "client/text.h"
+
+char *firmware_title(const struct firmware *firmware, char *buffer, size_t n) {
+    if (*firmware->release)
+        snprintf(buffer, n, "%s%s%s", firmware->board, *firmware->board ? " " : "", firmware->release);
+    else
+        snprintf(buffer, n, "%s", firmware->name);
+    return buffer;
+}
+
+bool firmware_is_good(const struct firmware *firmware) {
+    return !strcmp(firmware->state, "good");
+}
+
+/* ---- lists ----------------------------------------------------------------------------------- */
+
+static int by_board_and_age(const void *one, const void *other) {
+    const struct firmware *a = one, *b = other;
+    int order = strcmp(a->board, b->board);
+
+    if (!order) /* 0, which is no order, is the least */
+        order = (a->order < b->order) - (a->order > b->order);
+    if (!order)
+        order = (a->added_at_us < b->added_at_us) - (a->added_at_us > b->added_at_us);
+    return order ? order : strcmp(a->sha256, b->sha256);
+}
+
+void firmware_sort(struct list *list) {
+    if (list->n)
+        qsort(list->items, list->n, sizeof(struct firmware), by_board_and_age);
+}
+
+void firmware_print(const struct client *client, const struct list *list) {
+    static const struct table_column columns[] = {
+        { "BOARD", TABLE_LEFT },  { "RELEASE", TABLE_LEFT }, { "SERVER SAYS", TABLE_LEFT },
+        { "ORDER", TABLE_RIGHT }, { "STATE", TABLE_STATE },  { "SIZE", TABLE_RIGHT },
+        { "ADDED", TABLE_LEFT },  { "SHA-256", TABLE_LEFT }, { "PACKAGE", TABLE_ELASTIC },
+    };
+    const struct firmware *items = list->items;
+    struct table table;
+
+    table_open(&table, client, columns, sizeof(columns) / sizeof(columns[0]));
+    for (size_t i = 0; i < list->n; i++) {
+        const struct firmware *firmware = &items[i];
+        bool is_agreed = !strcmp(firmware->server_version, firmware->release);
+        char order[16] = "", state[TEXT_SIZE], size[TEXT_SIZE], added[TEXT_SIZE], digits[FIRMWARE_DIGITS + 1];
+
+        if (firmware->order)
+            snprintf(order, sizeof(order), "%" PRIu32, firmware->order);
+        snprintf(state, sizeof(state), "%s%s", firmware->state, firmware->pinned ? ", pinned" : "");
+        snprintf(digits, sizeof(digits), "%s", firmware->sha256);
+        table_row(&table, (const char *[]) {
+                              firmware->board, firmware->release, is_agreed ? "" : firmware->server_version,
+                              order, state, text_bytes(size, firmware->bytes),
+                              text_date(added, firmware->added_at_us), digits, firmware->name });
+    }
+    table_close(&table);
+}
+
+/* ---- several --------------------------------------------------------------------------------- */
+
+static enum exit_code do_one(struct client *client, const char *argument, firmware_fn one, void *userdata,
+                             struct json *json) {
+    cleanup(firmware_clear_p) struct firmware firmware = { 0 };
+    enum exit_code code;
+
+    client->subject = argument;
+    code = one(client, argument, &firmware, userdata);
+    client->subject = NULL;
+    if (json && code == EXIT_DONE) {
+        json_map_begin(json);
+        properties_to_json(&firmware_interface, &firmware, PROPERTIES_ALL, json);
+        json_map_end(json);
+    }
+    return code;
+}
+
+enum exit_code firmware_each(struct client *client, char **arguments, firmware_fn one, void *userdata) {
+    struct json json, *to = client->options.json ? &json : NULL;
+    bool is_lone = !arguments[0] || !arguments[1];
+    enum exit_code code = EXIT_DONE, failed = EXIT_DONE;
+    size_t n_done = 0;
+
+    if (to) {
+        json_begin(to, client->options.json);
+        json_array_begin(to);
+        client->failures_to = is_lone ? NULL : to;
+    }
+    for (; *arguments && code != EXIT_NO_DAEMON; arguments++) {
+        code = do_one(client, *arguments, one, userdata, to);
+        if (code == EXIT_DONE)
+            n_done++;
+        else
+            failed = failed == EXIT_DONE || failed == code ? code : EXIT_FAILED;
+    }
+    client->failures_to = NULL;
+    if (to)
+        json_array_end(to);
+    if (to && is_lone && failed != EXIT_DONE)
+        json_drop(to);
+    else if (to && json_print(to) < 0)
+        return failure_known(client, WIPYD_ERROR_NO_MEMORY, NULL);
+    if (code == EXIT_NO_DAEMON)
+        return code;
+    return n_done && failed != EXIT_DONE ? EXIT_SOME_FAILED : failed;
+}
