@@ -38,7 +38,7 @@ PROTO_SRC  := $(wildcard proto/*.c)
 DAEMON_SRC := $(filter-out daemon/main.c,$(wildcard daemon/*/*.c))
 CLIENT_SRC := $(wildcard client/*.c)
 SIM_SRC    := $(wildcard tests/sim/*.c)
-UNIT_SRC   := $(wildcard tests/unit/test_*.c)
+UNIT_SRC   := $(wildcard tests/unit/test_*.c tests/unit/*_tool.c)
 UNIT_BIN   := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 LIB := $(BUILD)/libwipyd.a
 ALL_C := $(wildcard proto/*.[ch] daemon/*.[ch] daemon/*/*.[ch] client/*.[ch] tests/*/*.[ch])

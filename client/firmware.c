@@ -38,6 +38,9 @@ void firmware_sort(struct list *list) {
         qsort(list->items, list->n, sizeof(struct firmware), by_board_and_age);
 }
 
+/* With what most packages have, 80 columns are enough. */
+#define TABLE_DIGITS 10
+
 void firmware_print(const struct client *client, const struct list *list) {
     static const struct table_column columns[] = {
         { "BOARD", TABLE_LEFT },  { "RELEASE", TABLE_LEFT }, { "SERVER SAYS", TABLE_LEFT },
@@ -51,7 +54,7 @@ void firmware_print(const struct client *client, const struct list *list) {
     for (size_t i = 0; i < list->n; i++) {
         const struct firmware *firmware = &items[i];
         bool is_agreed = !strcmp(firmware->server_version, firmware->release);
-        char order[16] = "", state[TEXT_SIZE], size[TEXT_SIZE], added[TEXT_SIZE], digits[FIRMWARE_DIGITS + 1];
+        char order[16] = "", state[TEXT_SIZE], size[TEXT_SIZE], added[TEXT_SIZE], digits[TABLE_DIGITS + 1];
 
         if (firmware->order)
             snprintf(order, sizeof(order), "%" PRIu32, firmware->order);
@@ -60,7 +63,7 @@ void firmware_print(const struct client *client, const struct list *list) {
         table_row(&table, (const char *[]) {
                               firmware->board, firmware->release, is_agreed ? "" : firmware->server_version,
                               order, state, text_bytes(size, firmware->bytes),
-                              text_date(added, firmware->added_at_us), digits, firmware->name });
+                              text_day(added, firmware->added_at_us), digits, firmware->name });
     }
     table_close(&table);
 }
@@ -84,7 +87,7 @@ static enum exit_code do_one(struct client *client, const char *argument, firmwa
 }
 
 enum exit_code firmware_each(struct client *client, char **arguments, firmware_fn one, void *userdata) {
-    struct json json, *to = client->options.json ? &json : NULL;
+    struct json json = { 0 }, *to = client->options.json ? &json : NULL;
     bool is_lone = !arguments[0] || !arguments[1];
     enum exit_code code = EXIT_DONE, failed = EXIT_DONE;
     size_t n_done = 0;

@@ -144,11 +144,20 @@ char *text_span(char *buffer, uint64_t duration_us) {
     return buffer;
 }
 
-char *text_date(char *buffer, uint64_t time_us) {
+char *text_day(char *buffer, uint64_t time_us) {
     time_t seconds = (time_t)(time_us / 1000000);
     struct tm parts;
 
-    if (!localtime_r(&seconds, &parts) || !strftime(buffer, TEXT_SIZE, "%Y-%m-%d %H:%M", &parts))
+    if (!localtime_r(&seconds, &parts) || !strftime(buffer, TEXT_SIZE, "%Y-%m-%d", &parts))
+        strcpy(buffer, "?");
+    return buffer;
+}
+
+char *text_time(char *buffer, uint64_t time_us) {
+    time_t seconds = (time_t)(time_us / 1000000);
+    struct tm parts;
+
+    if (!localtime_r(&seconds, &parts) || !strftime(buffer, TEXT_SIZE, "%Y-%m-%d %H:%M:%S", &parts))
         strcpy(buffer, "?");
     return buffer;
 }

@@ -44,7 +44,8 @@ char *text_clock(char *buffer, uint64_t seconds);
 char *text_duration(char *buffer, uint64_t duration_us);
 /* "40 s", "35 min", "22 h", "3 d", for how long ago or ahead. */
 char *text_span(char *buffer, uint64_t duration_us);
-/* "2026-01-31 12:00", here, of microseconds since 1970. */
-char *text_date(char *buffer, uint64_t time_us);
+/* "2026-01-31" and "2026-01-31 12:00:00", as clocks show it here, of microseconds since 1970. */
+char *text_day(char *buffer, uint64_t time_us);
+char *text_time(char *buffer, uint64_t time_us);
 /* "2026-01-31T12:00:00.250Z" of microseconds since 1970. */
 char *text_iso_time(char *buffer, uint64_t time_us);

@@ -72,10 +72,11 @@ enum exit_code verb_firmware_unquarantine(struct client *client, char **argument
 static enum exit_code remove_one(struct client *client, const char *name, struct firmware *firmware,
                                  void *userdata) {
     enum exit_code code = firmware_find(client, name, firmware);
+    int force = client->options.force;
 
     (void)userdata;
     if (code == EXIT_DONE)
-        code = call(client, firmware, "Remove", &(int) { client->options.force });
+        code = call(client, firmware, "Remove", &force);
     if (code == EXIT_DONE)
         say_done(client, firmware, "removed.");
     return code;

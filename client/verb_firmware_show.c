@@ -61,9 +61,9 @@ static void print_facts(const struct client *client, const struct firmware *firm
     if (firmware->order)
         snprintf(order, sizeof(order), "%" PRIu32, firmware->order);
     if (firmware->added_at_us)
-        text_date(added, firmware->added_at_us);
+        text_time(added, firmware->added_at_us);
     if (firmware->used_at_us)
-        text_date(used, firmware->used_at_us);
+        text_time(used, firmware->used_at_us);
     table_open_facts(&table, client);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         table_row(&table, (const char *[]) { rows[i].what, rows[i].value });

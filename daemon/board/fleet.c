@@ -342,6 +342,7 @@ enum wipyd_error fleet_flash(struct fleet *fleet, struct fleet_device *device,
     request.package = firmware_store_ready(fleet->store, record);
     if (!request.package) {
         request.package_bytes = record->bytes;
+        request.package_sha256 = record->sha256;
         r = firmware_store_open_file(fleet->store, record, &request.package_fd);
         if (r < 0)
             return fault_errno(fault, r, "opening %s", record->name);

@@ -23,15 +23,17 @@ static void free_tree_p(yajl_val *tree) {
     yajl_tree_free(*tree);
 }
 
-__attribute__((format(printf, 2, 3))) static bool complain(const struct complaint *complaint,
-                                                           const char *format, ...) {
+__attribute__((format(printf, 2, 3))) static void write_complaint(const struct complaint *complaint,
+                                                                  const char *format, ...) {
     va_list args;
 
     va_start(args, format);
     vsnprintf(complaint->text, complaint->size, format, args);
     va_end(args);
-    return false;
 }
+
+/* False, so that `return complain(...)` reads well. */
+#define complain(...) (write_complaint(__VA_ARGS__), false)
 
 /* ---- URLs ------------------------------------------------------------------------------------ */
 
@@ -116,14 +118,14 @@ static bool find_string(yajl_val object, const char *name, bool required, const 
                         const struct complaint *complaint) {
     yajl_val value;
 
-    *ret = NULL;
+    *ret = required ? "" : NULL;
     if (!find_field(object, name, &value, complaint))
         return false;
     if (!value)
         return required ? complain(complaint, "the answer has no field \"%s\"", name) : true;
     if (!YAJL_IS_STRING(value))
         return complain(complaint, "the answer's field \"%s\" is %s, not a string", name, type_name(value));
-    *ret = YAJL_GET_STRING(value);
+    *ret = value->u.string;
     return true;
 }
 

@@ -19,7 +19,7 @@
 #define PREFIX         ".download-"
 #define SHA1_BYTES     20u
 #define ATTEMPTS_MAX   3u
-#define PAUSE_MS       1000u
+#define PAUSE_SHARE    30u /* between attempts: the configured timeout over this, then twice as long */
 #define TICK_MS        250u
 #define SLOW_BYTES_S   512u /* slower for as long as the configured timeout: given up */
 #define TIMEOUTS_TOTAL 60u  /* the whole takes at most so many timeouts */
@@ -49,7 +49,8 @@ struct firmware_download {
     void *closed_userdata;
 
     char url[FIRMWARE_URL_MAX], sha1[41], etag[128], last_modified[64];
-    struct firmware_part part; /* as the notes know it */
+    char shown[FIRMWARE_URL_MAX]; /* the URL without a password */
+    struct firmware_part part;    /* as the notes know it */
     struct http_transfer *transfer;
     unsigned attempt;
     int fd;
@@ -243,14 +244,15 @@ static void try_again(struct firmware_download *download, bool from_zero, const 
         fail(download, !from_zero, "%s", why);
         return;
     }
-    log_info("%s: %s; trying again", download->url, why);
+    log_info("%s: %s; trying again", download->shown, why);
     if (from_zero || !validator(&download->part)) {
         download->bytes = 0;
         download->was_resumed = false;
         forget_part(download);
     }
     download->state = DOWNLOAD_PAUSING;
-    uv_timer_start(&download->timer, on_pause_over, (uint64_t)PAUSE_MS * download->attempt, 0);
+    uv_timer_start(&download->timer, on_pause_over,
+                   (uint64_t)download->config->timeout_s * 1000 / PAUSE_SHARE * download->attempt, 0);
 }
 
 /* Remembers, early enough for a crash, which version of the file is being put together. */
@@ -452,7 +454,7 @@ static void on_opened(void *userdata) {
         forget_part(download);
     }
     if (download->bytes > 0)
-        log_info("%s: going on after %llu bytes", download->url, (unsigned long long)download->bytes);
+        log_info("%s: going on after %llu bytes", download->shown, (unsigned long long)download->bytes);
     fetch(download);
 }
 
@@ -496,6 +498,7 @@ int firmware_download_start(struct firmware_download *download,
     assert(download->state == DOWNLOAD_IDLE);
     download->result = (struct firmware_download_result) { .fd = -1 };
     snprintf(download->url, sizeof download->url, "%s", request->url);
+    firmware_url_show(download->url, download->shown, sizeof download->shown);
     snprintf(download->sha1, sizeof download->sha1, "%s", request->sha1);
     snprintf(download->etag, sizeof download->etag, "%s", request->etag);
     snprintf(download->last_modified, sizeof download->last_modified, "%s", request->last_modified);

@@ -5,6 +5,8 @@
  * new.
  *
  * Happy path: firmware_poll_new, (timer) -> sources -> download -> store, on_changed along the way.
+ * What it remembers, in the records' values: "poll.next" (when, how often it failed, the last result),
+ * "poll.source.*" (validators and what they led to), "download.part" (a download that can go on).
  * Failure modes: each source that fails is passed over with its reason in the status; when all fail the next
  * poll comes sooner, backed off; the store is never touched by a failure.
  */
@@ -41,5 +43,5 @@ must_check int firmware_poll_new(struct firmware_poll **ret, uv_loop_t *loop, st
                                  void *userdata);
 void firmware_poll_close(struct firmware_poll *poll, void (*on_closed)(void *userdata), void *userdata);
 const struct firmware_poll_status *firmware_poll_status(const struct firmware_poll *poll);
-/* Polls now; while one is under way: nothing more. */
+/* Polls now; while one is under way or without sources: nothing more. */
 void firmware_poll_now(struct firmware_poll *poll);

@@ -238,7 +238,7 @@ static void on_added(void *userdata, const struct fault *fault, const struct fir
     firmware_download_drop(round->download);
     if (fault && fault->code != WIPYD_ERROR_SYSTEM && fault->code != WIPYD_ERROR_NO_MEMORY &&
         round->fetched.was_resumed && !round->from_zero) {
-        log_info("%s: %s; fetching it anew, in one piece", offer->url, fault->story);
+        log_info("%s: %s; fetching it anew, in one piece", offer->name, fault->story);
         round->from_zero = true;
         start_download(round);
         return;

@@ -101,7 +101,7 @@ char *firmware_folder_format(const struct firmware_folder *folder) {
 }
 
 void firmware_folder_recall(struct firmware_folder *folder, const char *text) {
-    struct firmware_folder_file line, *file;
+    struct firmware_folder_file line = { 0 }, *file;
 
     while (text && *text) {
         if (sscanf(text, "%" SCNu64 " %" SCNd64 " %64s %63[^\n]", &line.bytes, &line.mtime_ns, line.sha256,

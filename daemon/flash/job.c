@@ -492,6 +492,8 @@ int flash_job_start(struct flash_job **ret, uv_loop_t *loop, const struct flash_
     job->package = request->package ? firmware_package_ref(request->package) : NULL;
     job->package_fd = request->package_fd;
     job->package_bytes = request->package_bytes;
+    if (request->package_sha256)
+        snprintf(job->package_sha256, sizeof job->package_sha256, "%s", request->package_sha256);
     job->events = events;
     job->userdata = userdata;
     job->phase_since = uv_hrtime();

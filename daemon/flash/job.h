@@ -66,8 +66,9 @@ struct flash_job_request {
     struct firmware_package *package;
     int package_fd;
     uint64_t package_bytes;
-    const char *package_name;  /* copied */
-    const char *backup_folder; /* copied */
+    const char *package_sha256; /* 64 hex digits that package_fd must have, or NULL; copied */
+    const char *package_name;   /* copied */
+    const char *backup_folder;  /* copied */
 };
 
 struct flash_job_events {

@@ -50,6 +50,7 @@ struct flash_job {
 
     int package_fd;
     uint64_t package_bytes;
+    char package_sha256[65]; /* empty: any */
     struct firmware_package *package;
     const struct firmware_layout *layout;
     struct flash_piece *pieces;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "daemon/base/bytes.h"
 #include "daemon/esp/md5.h"
 #include "daemon/flash/phases.h"
 
@@ -34,6 +35,14 @@ enum step flash_enter_prepare(struct flash_job *job) {
     return flash_job_work(job, read_package);
 }
 
+/* A file of the store may have been damaged since it was checked. */
+static bool is_promised(const struct flash_job *job) {
+    char hex[65];
+
+    hex_encode(job->package->sha256, sizeof job->package->sha256, hex);
+    return !*job->package_sha256 || !strcmp(hex, job->package_sha256);
+}
+
 enum step flash_reply_prepare(struct flash_job *job, enum esp_outcome outcome,
                               const struct esp_reply *reply) {
     (void)outcome;
@@ -44,6 +53,9 @@ enum step flash_reply_prepare(struct flash_job *job, enum esp_outcome outcome,
         job->status.fault = job->work_fault;
         return STEP_FAIL;
     }
+    if (!is_promised(job))
+        return flash_job_fail(job, WIPYD_ERROR_PACKAGE_INVALID,
+                              "%s has changed in the store since it was checked", job->package_name);
     flash_job_log(job, LOG_INFO, "%s holds %s %s", job->package_name, job->package->version.board,
                   job->package->version.release);
     return STEP_NEXT;

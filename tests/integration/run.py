@@ -122,7 +122,8 @@ def tell(test, code, seconds, report):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-k", metavar="PATTERN", default="")
-    parser.add_argument("-j", metavar="N", type=int, default=2)
+    # Most of them wait for time limits to pass: two a core keep a core busy.
+    parser.add_argument("-j", metavar="N", type=int, default=min(2 * (os.cpu_count() or 1), 8))
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--build", metavar="FOLDER")
     parser.add_argument("--san", action="store_true", help="the programs are sanitizer builds")

@@ -11,7 +11,8 @@ from pathlib import Path
 import harness
 
 WIPYCTL = harness.BUILD / "wipyctl"
-VERBS = ["status", "list", "info", "flash", "cancel", "monitor"]
+VERBS = ["status", "list", "info", "flash", "cancel", "firmware", "monitor"]
+FIRMWARE_VERBS = ["list", "show", "refresh", "import", "export", "pin", "unpin", "remove", "verify", "unquarantine"]
 PACKAGE_BYTES_MAX = 8 * 1024 * 1024  # proto/names.h
 
 BUS_CONFIG = """<busconfig>
@@ -96,6 +97,27 @@ USAGE_ERRORS = [
     ["flash", "a", "--connect-timeout=0"],
     ["flash", "a", "--connect-timeout=3601"],
     ["flash", "a", "--connect-timeout=99999999999999999999"],
+    ["flash", "a", "--force"],
+    ["firmware", "frobnicate"],
+    ["firmware", "--force"],
+    ["firmware", "list", "extra"],
+    ["firmware", "list", "--force"],
+    ["firmware", "show"],
+    ["firmware", "show", "a", "b"],
+    ["firmware", "show", "a", "--baud=115200"],
+    ["firmware", "refresh", "extra"],
+    ["firmware", "refresh", "--force"],
+    ["firmware", "import"],
+    ["firmware", "import", "a", "--no-block"],
+    ["firmware", "export"],
+    ["firmware", "export", "a", "b", "c"],
+    ["firmware", "pin"],
+    ["firmware", "pin", "a", "b"],
+    ["firmware", "unpin"],
+    ["firmware", "remove"],
+    ["firmware", "verify", "--force"],
+    ["firmware", "unquarantine"],
+    ["firmware", "unquarantine", "a", "b"],
     ["--json=yaml"],
     ["--quiet=yes"],
     ["--bus"],
@@ -139,6 +161,30 @@ def test_help_of_each_verb_shows_its_own_options_alone():
     assert "exits with 1" in wipyctl("flash", "--help").stdout.decode()
 
 
+def test_help_of_firmware_and_of_each_of_its_verbs():
+    result = wipyctl("firmware", "--help", bus="unix:path=/nonexistent")
+    assert result.returncode == 0 and result.stderr == b""
+    text = result.stdout.decode()
+    assert max(map(len, text.splitlines())) <= 100
+    for verb in FIRMWARE_VERBS:
+        assert f"  firmware {verb}" in text, verb
+        own = wipyctl("firmware", verb, "--help").stdout.decode()
+        assert own.startswith(f"Usage: wipyctl [OPTION...] firmware {verb}"), own
+        assert ("--force" in own) == (verb in ("export", "remove")), verb
+        assert ("--no-block" in own) == (verb == "refresh"), verb
+        assert "--baud" not in own, verb
+
+
+def test_an_unknown_verb_of_firmware_is_told_where_to_look():
+    check_told(wipyctl("firmware", "frobnicate"), 2, "'frobnicate'", "wipyctl firmware --help", "hint: ")
+
+
+def test_a_package_and_json_do_not_share_standard_output():
+    with bus_without_daemon() as bus:
+        check_told_in_json(wipyctl("firmware", "export", "1.20.1.r1", "-", "--json", bus=bus), 2,
+                           "org.wipyd1.Error.InvalidArgument")
+
+
 def test_version():
     result = wipyctl("--version")
     assert result.returncode == 0 and result.stderr == b""
@@ -146,15 +192,32 @@ def test_version():
 
 
 ONE_OF_EACH_VERB = [[], ["status"], ["list"], ["info", "ttyUSB0"], ["flash", "ttyUSB0"],
-                    ["flash", "ttyUSB0", "1.20.1.r1"], ["cancel", "1"], ["monitor"]]
+                    ["flash", "ttyUSB0", "1.20.1.r1"], ["cancel", "1"], ["monitor"], ["firmware"],
+                    ["firmware", "list"], ["firmware", "show", "1.20.1.r1"], ["firmware", "refresh"],
+                    ["firmware", "refresh", "--no-block"], ["firmware", "import", __file__],
+                    ["firmware", "export", "1.20.1.r1"], ["firmware", "export", "1.20.1.r1", "-", "--json=off"],
+                    ["firmware", "pin", "1234"], ["firmware", "unpin", "1234"], ["firmware", "remove", "1234"],
+                    ["firmware", "verify"], ["firmware", "verify", "1234"], ["firmware", "unquarantine", "1234"]]
 
 
 def test_no_daemon_is_exit_8_and_names_the_cure():
     with bus_without_daemon() as bus:
         for arguments in ONE_OF_EACH_VERB:
             check_told(wipyctl(*arguments, bus=bus), 8, "systemctl start wipyd")
-            check_told_in_json(wipyctl("--json", *arguments, bus=bus), 8,
-                               "org.freedesktop.DBus.Error.ServiceUnknown")
+            if "--json=off" not in arguments:
+                check_told_in_json(wipyctl("--json", *arguments, bus=bus), 8,
+                                   "org.freedesktop.DBus.Error.ServiceUnknown")
+
+
+def test_no_daemon_ends_a_verb_that_takes_several_at_the_first():
+    with bus_without_daemon() as bus:
+        result = wipyctl("firmware", "remove", "1234", "5678", bus=bus)
+        check_told(result, 8, "1234: ")
+        assert b"5678" not in result.stderr, result.stderr
+        result = wipyctl("firmware", "remove", "1234", "5678", "--json", bus=bus)
+        assert result.returncode == 8 and result.stderr == b"", result
+        told, = json.loads(result.stdout)
+        assert told["error"] == "org.freedesktop.DBus.Error.ServiceUnknown", told
 
 
 def test_no_bus_is_exit_8():
@@ -185,9 +248,25 @@ def test_files_that_are_no_package_are_refused_before_anyone_is_asked():
             ("folder.tar.gz", 1, "org.wipyd1.Error.PackageInvalid", "directory"),
             ("large.tgz", 1, "org.wipyd1.Error.PackageTooLarge", "more than 8 MiB"),
         ]:
-            check_told(wipyctl("flash", "ttyUSB0", folder / file, bus=bus), exit_code, file, word)
-            result = wipyctl("flash", "ttyUSB0", folder / file, "--json", bus=bus)
-            check_told_in_json(result, exit_code, error or json.loads(result.stdout)["error"])
+            for verb in ["flash", "ttyUSB0"], ["firmware", "import"]:
+                check_told(wipyctl(*verb, folder / file, bus=bus), exit_code, file, word)
+                result = wipyctl(*verb, folder / file, "--json", bus=bus)
+                check_told_in_json(result, exit_code, error or json.loads(result.stdout)["error"])
+
+
+def test_of_several_files_each_is_told():
+    with bus_without_daemon() as bus, tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "empty.tar.gz").touch()
+        missing, empty = [folder / "one.tar.gz", folder / "two.tar.gz"], folder / "empty.tar.gz"
+        check_told(wipyctl("firmware", "import", *missing, bus=bus), 3, "one.tar.gz: ", "two.tar.gz: ", "No such file")
+        check_told(wipyctl("firmware", "import", empty, *missing, bus=bus), 1, "empty.tar.gz: ", "two.tar.gz: ")
+        result = wipyctl("firmware", "import", missing[0], empty, "--json", bus=bus)
+        assert result.returncode == 1 and result.stderr == b"", result
+        told = json.loads(result.stdout)
+        assert [row["error"] for row in told] == ["org.freedesktop.DBus.Error.FileNotFound",
+                                                  "org.wipyd1.Error.PackageInvalid"], told
+        assert "one.tar.gz" in told[0]["message"] and "empty.tar.gz" in told[1]["message"], told
 
 
 def test_a_file_of_the_greatest_size_is_taken():

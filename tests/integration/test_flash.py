@@ -8,7 +8,7 @@ import stat
 import time
 
 import packages
-from harness import CONFIG, MB, Bench, Variant, lived_in_flash, real_packages, takes, wait_for
+from harness import CONFIG, MB, Bench, Board, Variant, lived_in_flash, real_packages, takes, wait_for
 
 KB200 = dict(app_bytes=200_000)
 
@@ -143,7 +143,6 @@ def test_only_what_differs_is_sent():
         spoilt[0x1BE000:0x1BE010] = b"\0" * 16  # otadata
         bench.board.close()
         bench.boards.clear()
-        from harness import Board
         os.unlink(bench.folder / "board")
         bench.boards.append(Board(bench.folder, flash=bytes(spoilt)))
         job = bench.flash_well(package)
@@ -174,12 +173,13 @@ def test_dry_run_writes_nothing_and_lists_the_regions():
         check_flash(bench.board, package, before)
 
 
-def test_flash_by_version_after_a_file():
+def test_flash_by_version():
     with Bench(2) as bench:
         old, new = bench.package("old.tar.gz", release="1.18.2.r7", **KB200), bench.package("new.tar.gz", **KB200)
-        assert bench.ctl("flash", "board0", "1.20.1.r1").code == 3  # nothing at hand yet
         bench.flash_well(new)
-        bench.flash_well(old)
+        assert bench.ctl("flash", "board0", "1.20.1.r1").code == 3  # a file that was flashed is not kept
+        bench.import_firmware(new)
+        bench.import_firmware(old)
         result = bench.ctl("flash", "board1", "1.18.2.r7")
         assert result.code == 0, result
         check_flash(bench.boards[1], old, b"\xff" * 4 * MB)
@@ -492,8 +492,7 @@ def test_progress_only_rises_and_ends_at_1():
 
 def test_options_on_the_bus_are_carried_out():
     with Bench() as bench:
-        package = bench.package(**KB200)
-        bench.flash_well(package)
+        bench.import_firmware(bench.package(**KB200))
         path, = bench.bus.call(bench.device_path(), "org.wipyd1.Device", "Flash", "a{sv}",
                                {"version": Variant("s", "1.20.1.r1"), "dry-run": Variant("b", True),
                                 "baud": Variant("u", 230400), "connect-timeout": Variant("u", 2)})

@@ -791,6 +791,7 @@ def test_odd_names_for_a_package():
 NOT_HERE = {
     "None": "no error",
     "BaudUnsupported": "a pty takes every rate; see tests/unit/test_serial_port",
+    "Quarantined": "test_client_firmware.test_quarantine_is_told_and_ended_by_a_person",
     "NoMemory": "memory does not run out here",
     "System": "nothing that the system refuses is left without a name of its own",
 }

@@ -18,6 +18,9 @@
 
 #define WAIT_MS 20000
 
+#define SERVER "https://server.example/WiPy.tar.gz"
+#define WRONG  "f6c30bf8b08c50d188f727822be320061ed7847b" /* a SHA-1 of something else */
+
 /* ---- packages -------------------------------------------------------------------------------- */
 
 #define STORE_SCRIPT(mb)                                                                                     \
@@ -244,6 +247,16 @@ static inline struct answer add_from(struct bench *bench, const struct blob *blo
 
 static inline struct answer add(struct bench *bench, const struct blob *blob) {
     return add_from(bench, blob, &(struct firmware_origin) { .name = "p.tar.gz" });
+}
+
+/* As from a server that promises that SHA-1. */
+static inline struct answer add_promised(struct bench *bench, const struct blob *blob, const char *hash) {
+    return add_from(bench, blob,
+                    &(struct firmware_origin) { .url = SERVER,
+                                                .name = "WiPy.tar.gz",
+                                                .server_version = "1.20.1.r6",
+                                                .server_int_version = 77595014,
+                                                .server_hash = hash });
 }
 
 /* Adds a sound one, gives its SHA-256. */

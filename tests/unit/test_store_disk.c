@@ -10,7 +10,6 @@
 
 #define PAGE 4096u
 
-static const char WRONG[] = "f6c30bf8b08c50d188f727822be320061ed7847b";
 static char mount_point[] = "/tmp/wipyd-disk-XXXXXX";
 static bool can_mount;
 

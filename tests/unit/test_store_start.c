@@ -4,10 +4,6 @@
 
 #include "tests/unit/test_store_bench.h"
 
-#define SERVER "https://server.example/WiPy.tar.gz"
-
-static const char WRONG[] = "f6c30bf8b08c50d188f727822be320061ed7847b";
-
 static void remove_database(const struct bench *bench) {
     static const char *const ENDS[] = { "", "-wal", "-shm" };
     char path[128];
@@ -16,15 +12,6 @@ static void remove_database(const struct bench *bench) {
         snprintf(path, sizeof path, "%s%s", bench->database, ENDS[i]);
         unlink(path);
     }
-}
-
-static struct answer add_promised(struct bench *bench, const struct blob *blob, const char *hash) {
-    return add_from(bench, blob,
-                    &(struct firmware_origin) { .url = SERVER,
-                                                .name = "WiPy.tar.gz",
-                                                .server_version = "1.20.1.r6",
-                                                .server_int_version = 77595014,
-                                                .server_hash = hash });
 }
 
 /* ---- with the database ----------------------------------------------------------------------- */
