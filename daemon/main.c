@@ -163,8 +163,13 @@ static void close_next(void *userdata) {
     struct daemon *daemon = userdata;
 
     if (daemon->fleet) {
+        /* Its jobs are still told of on the bus; only then do the objects leave it. */
         fleet_close(steal_pointer(&daemon->fleet), close_next, daemon);
-    } else if (daemon->poll) {
+        return;
+    }
+    if (daemon->service)
+        service_detach(daemon->service);
+    if (daemon->poll) {
         firmware_poll_close(steal_pointer(&daemon->poll), close_next, daemon);
     } else if (daemon->http) {
         http_loop_close(steal_pointer(&daemon->http), close_next, daemon);

@@ -95,7 +95,7 @@
     X(NO_SUCH_JOB,          "NoSuchJob",         "There is no such job.",                                   \
       "See: wipyctl status")                                                                                \
     X(NO_SUCH_FIRMWARE,     "NoSuchFirmware",    "There is no such firmware here.",                         \
-      "Give a package file: wipyctl flash DEVICE FILE.tar.gz")                                              \
+      "See: wipyctl firmware list; or give a file: wipyctl flash DEVICE FILE.tar.gz")                                              \
     X(LAST_GOOD,            "LastGood",          "It is the last good package for its kind of board.",      \
       "Export it first, then remove it with --force.")                                                      \
     X(PINNED,               "Pinned",            "The package is pinned.",                                  \

@@ -34,6 +34,11 @@ int service_set_error(sd_bus_error *error, enum wipyd_error code, const char *st
 
 /* ---- events of the fleet --------------------------------------------------------------------- */
 
+/* Nobody is told of what happens while the daemon goes down. */
+static bool is_detached(const struct service *service) {
+    return service->n_slots == 0;
+}
+
 static void warn(int r, const char *what) {
     if (r < 0)
         log_warning("telling the bus of %s: %s", what, strerror(-r));
@@ -43,6 +48,8 @@ static void on_device_changed(void *userdata, struct fleet_device *device) {
     struct service *service = userdata;
     char path[OBJECT_PATH_MAX];
 
+    if (is_detached(service))
+        return;
     service_device_path(device, path);
     warn(sd_bus_emit_properties_changed(service->bus, path, WIPYD_DEVICE_INTERFACE, "Present", "Job", "Chip",
                                         "Mac", "FlashBytes", "Board", "Release", "SeenAt", NULL),
@@ -53,6 +60,8 @@ static void on_job_added(void *userdata, struct fleet_job *job) {
     struct service *service = userdata;
     char path[OBJECT_PATH_MAX];
 
+    if (is_detached(service))
+        return;
     service_job_path(job, path);
     warn(sd_bus_emit_object_added(service->bus, path), "a new job");
 }
@@ -67,6 +76,8 @@ static void on_job_removed(void *userdata, struct fleet_job *job) {
     struct service *service = userdata;
     char path[OBJECT_PATH_MAX];
 
+    if (is_detached(service))
+        return;
     forget_change(service, job);
     service_job_path(job, path);
     warn(sd_bus_emit_object_removed(service->bus, path), "a job that is forgotten");
@@ -93,6 +104,8 @@ static void on_job_changed(void *userdata, struct fleet_job *job) {
     struct service *service = userdata;
     uint64_t now = uv_now(service->loop), since = now - service->last_told_ms;
 
+    if (is_detached(service))
+        return;
     forget_change(service, job);
     if (job->expires_ms) {
         tell_job(service, job, job_properties_all);
@@ -108,6 +121,8 @@ static void on_firmware_added(void *userdata, const struct firmware_record *reco
     struct service *service = userdata;
     char path[OBJECT_PATH_MAX];
 
+    if (is_detached(service))
+        return;
     service_firmware_path(record, path);
     warn(sd_bus_emit_object_added(service->bus, path), "new firmware");
 }
@@ -116,6 +131,8 @@ static void on_firmware_changed(void *userdata, const struct firmware_record *re
     struct service *service = userdata;
     char path[OBJECT_PATH_MAX];
 
+    if (is_detached(service))
+        return;
     service_firmware_path(record, path);
     warn(sd_bus_emit_properties_changed(service->bus, path, WIPYD_FIRMWARE_INTERFACE, "Order", "Origin",
                                         "ServerVersion", "ServerHash", "State", "Reason", "Pinned", "UsedAt",
@@ -127,6 +144,8 @@ static void on_firmware_removed(void *userdata, const struct firmware_record *re
     struct service *service = userdata;
     char path[OBJECT_PATH_MAX];
 
+    if (is_detached(service))
+        return;
     service_firmware_path(record, path);
     warn(sd_bus_emit_object_removed(service->bus, path), "firmware that is forgotten");
 }
@@ -144,6 +163,8 @@ const struct firmware_store_events *service_store_events(void) {
 void service_on_poll_changed(void *userdata) {
     struct service *service = userdata;
 
+    if (is_detached(service))
+        return;
     warn(sd_bus_emit_properties_changed(service->bus, WIPYD_ROOT_PATH, WIPYD_MANAGER_INTERFACE, "PollState",
                                         "PollResult", "PollFailures", "PollSource", "PolledAt", "NextPollAt",
                                         "FetchedBytes", "FetchBytes", NULL),
@@ -264,12 +285,17 @@ static void on_closed(uv_handle_t *handle) {
     free(handle->data);
 }
 
+void service_detach(struct service *service) {
+    service->n_changed = 0;
+    uv_timer_stop(&service->pace);
+    while (service->n_slots)
+        sd_bus_slot_unref(service->slots[--service->n_slots]);
+}
+
 struct service *service_close(struct service *service) {
     if (!service)
         return NULL;
-    service->n_changed = 0;
-    for (unsigned i = 0; i < service->n_slots; i++)
-        sd_bus_slot_unref(service->slots[i]);
+    service_detach(service);
     sd_bus_unref(service->bus);
     uv_close((uv_handle_t *)&service->pace, on_closed);
     return NULL;

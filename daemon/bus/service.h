@@ -25,6 +25,9 @@ void service_on_poll_changed(void *userdata);
 /* Borrowed until service_close. */
 void service_attach(struct service *service, struct fleet *fleet, struct firmware_store *store,
                     struct firmware_poll *poll);
+/* The objects leave the bus, and what was attached is not touched any more: before any of it is closed.
+ * Events that still come are dropped. Again: nothing. */
+void service_detach(struct service *service);
 /* Takes the name org.wipyd1: from here on people may ask. Negative errno: -EEXIST another wipyd has it. */
 must_check int service_announce(struct service *service);
 /* The object goes away when the loop has closed its handles. NULL is fine. */

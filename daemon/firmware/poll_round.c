@@ -244,7 +244,9 @@ static void on_added(void *userdata, const struct fault *fault, const struct fir
         return;
     }
     if (fault) {
-        say(round, "%s: %s", offer->name, fault->story);
+        bool is_named = !strncmp(fault->story, offer->name, strlen(offer->name));
+
+        say(round, "%s%s%s", is_named ? "" : offer->name, is_named ? "" : ": ", fault->story);
         end_offer(round);
         return;
     }

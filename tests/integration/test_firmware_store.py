@@ -2,16 +2,16 @@
 kill -9 in the middle of an import."""
 import contextlib
 import hashlib
-import json
 import os
 import random
+import shutil
 import subprocess
 import threading
 import time
 
 from firmware_bench import OLD, FirmwareBench, folder, int_version, release, release_bytes
 from firmware_server import FirmwareServer
-from harness import BUILD, MANAGER, SANITIZED, VALGRIND, Skip, error_row, takes, wait_for
+from harness import BUILD, MANAGER, SANITIZED, VALGRIND, Skip, error_row, start, takes, wait_for
 from packages import FAULTS, MB
 
 NEW = "1.20.1.r1"
@@ -330,6 +330,7 @@ class DiskBench(FirmwareBench):
 @takes(3)
 def test_full_disk():
     with small_disk("8m") as disk, DiskBench(disk) as bench:
+        assert bench.flash_stored() == OLD  # later, nothing has to be saved of the board first
         for leave in 0, 4096, 20_000, 40_000:
             bench.fill(leave)
             result = bench.ctl("firmware", "import", bench.put(release_bytes(NEW), NAME))
@@ -366,32 +367,64 @@ def test_full_disk_in_a_download():
         assert bench.flash_stored() == NEW
 
 
-@takes(2)
-def test_read_only_disk():
-    with small_disk("8m") as disk, FirmwareServer(folder() / "server") as server, DiskBench(disk, server) as bench:
+FILE_CHANGES = "pwrite64,pwritev,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,ftruncate,fallocate,mkdirat,mkdir"
+
+
+@contextlib.contextmanager
+def every_change_fails(bench, error="EROFS"):
+    """strace does it: a file system with a file open for writing can't be made read-only under it."""
+    if not shutil.which("strace"):
+        raise Skip("strace is not installed")
+    strace = start(["strace", "-f", "-q", "-p", bench.wipyd.pid, "-o", bench.folder / "trace", "-e", f"trace={FILE_CHANGES}",
+                    "-e", f"inject={FILE_CHANGES}:error={error}"], stderr=subprocess.PIPE, text=True)
+    try:
+        def attached():
+            with open(f"/proc/{bench.wipyd.pid}/status") as file:
+                return f"TracerPid:\t{strace.pid}\n" in file.read() or strace.poll() is not None
+        wait_for(attached, 5, "strace")
+        if strace.poll() is not None:
+            raise Skip(f"strace can't attach: {strace.stderr.read().strip()}")
+        yield
+    finally:
+        strace.terminate()
+        strace.wait()
+        strace.stderr.close()
+
+
+@takes(3)
+def test_file_system_turns_read_only():
+    with FirmwareServer(folder() / "server") as server, FirmwareBench(server) as bench:
         server.add(*release(NEW))
         bench.ask(server.url("good/findupgrade"))
-        bench.refresh_well()
-        bench.ctl("firmware", "remove", NEW)
-        bench.stop_wipyd()
-
-        def remount(how):
-            subprocess.run(["mount", "-o", f"remount,{how}", disk], check=True)
-        bench.start_wipyd()
-        try:
-            remount("ro")
-        except subprocess.CalledProcessError:  # a file is open for writing
-            raise Skip("the file system can't be made read-only under the daemon") from None
-        try:
-            check_refused(bench.ctl("firmware", "import", bench.put(release_bytes(NEW), NAME)), 1, "System", "ead-only")
-            result = bench.refresh()
-            assert result.code == 1 and "ead-only" in result.err, result
-            check_refused(bench.ctl("firmware", "pin", OLD), 1, "System")
-            assert bench.releases() == [OLD] and bench.flash_stored() == OLD
-        finally:
-            remount("rw")
+        assert bench.flash_stored() == OLD
+        for error, text in ("EROFS", "Read-only"), ("EIO", "Input/output"):
+            with every_change_fails(bench, error):
+                check_refused(bench.ctl("firmware", "import", bench.put(release_bytes("1.20.5.r1"), "a.tar.gz")), 1, "System",
+                              text)
+                result = bench.refresh()
+                assert result.code == 1 and text in result.err, result
+                for verb in "pin", "unpin", "remove --force":
+                    result = bench.ctl("firmware", verb.split()[0], OLD, *verb.split()[1:])
+                    assert result.code == (0 if verb == "unpin" else 1), (verb, result)  # it isn't pinned: nothing to do
+                assert bench.releases() == [OLD] and bench.flash_stored() == OLD
+            assert bench.ctl("firmware", "verify").code == 0, error
         bench.refresh_well()
         assert bench.releases() == [NEW, OLD] and bench.flash_stored() == NEW
+        bench.restart()
+        assert bench.releases() == [NEW, OLD] and not bench.leftovers()
+
+
+@takes(2)
+def test_start_on_a_read_only_disk_is_refused_in_a_sentence():
+    with small_disk("8m") as disk, DiskBench(disk) as bench:
+        bench.stop_wipyd()
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        done = subprocess.run([*bench.wipyd_command(f"--bus={bench.address}", f"--config={bench.config_path}")],
+                              env=bench.environment(), capture_output=True, text=True, timeout=20)
+        assert done.returncode not in (0, -6, -11) and "Read-only file system" in done.stdout + done.stderr, done
+        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+        bench.start_wipyd()
+        assert bench.releases() == [OLD] and bench.flash_stored() == OLD
 
 
 # ---- kill -9 ---------------------------------------------------------------------------------------------------------
