@@ -24,6 +24,7 @@
 #include "daemon/loop/meter.h"
 #include "daemon/loop/work_queue.h"
 #include "daemon/records/records.h"
+#include "proto/names.h"
 
 #define CONFIG_PATH "/etc/wipyd.conf"
 
@@ -123,10 +124,11 @@ static bool configure(struct daemon *daemon, const struct arguments *arguments) 
             return false;
         }
     }
-    if (mkdir(daemon->config.state_directory, 0700) < 0 && errno != EEXIST)
-        log_warning("%s: %s; boards can't be flashed until their own data can be "
-                    "saved there",
-                    daemon->config.state_directory, strerror(errno));
+    if (mkdir(daemon->config.state_directory, 0700) < 0 && errno != EEXIST) {
+        log_error("state directory %s: %s; make it, or name another with state-directory in %s",
+                  daemon->config.state_directory, strerror(errno), path);
+        return false;
+    }
     return true;
 }
 
@@ -212,6 +214,13 @@ static void on_bus_lost(void *userdata, int r) {
  * ------------------------------------------------------------------------------
  */
 
+/* What stands in the way of a start is said where it is known, once. */
+static int tell(int r, const char *what) {
+    if (r < 0)
+        log_error("%s: %s", what, strerror(-r));
+    return r;
+}
+
 static int open_records(struct daemon *daemon) {
     cleanup(free_p) char *database = NULL, *folder = NULL;
     struct fault fault;
@@ -219,8 +228,8 @@ static int open_records(struct daemon *daemon) {
 
     if (asprintf(&database, "%s/wipyd.db", daemon->config.state_directory) < 0 ||
         asprintf(&folder, "%s/firmware", daemon->config.state_directory) < 0)
-        return -ENOMEM;
-    r = work_queue_new(&daemon->queue, &daemon->loop);
+        return tell(-ENOMEM, daemon->config.state_directory);
+    r = tell(work_queue_new(&daemon->queue, &daemon->loop), "work queue");
     if (r < 0)
         return r;
     if (records_open(&daemon->records, database, &fault) != WIPYD_ERROR_NONE ||
@@ -234,12 +243,13 @@ static int open_records(struct daemon *daemon) {
 }
 
 static int open_poll(struct daemon *daemon) {
-    int r = http_loop_new(&daemon->http, &daemon->loop);
+    int r = tell(http_loop_new(&daemon->http, &daemon->loop), "HTTP");
 
     if (r < 0)
         return r;
-    return firmware_poll_new(&daemon->poll, &daemon->loop, daemon->store, daemon->http, daemon->records,
-                             daemon->queue, &daemon->config, service_on_poll_changed, daemon->service);
+    r = firmware_poll_new(&daemon->poll, &daemon->loop, daemon->store, daemon->http, daemon->records,
+                          daemon->queue, &daemon->config, service_on_poll_changed, daemon->service);
+    return tell(r, "polling");
 }
 
 static int open_service(struct daemon *daemon, const char *which_bus) {
@@ -254,7 +264,7 @@ static int open_service(struct daemon *daemon, const char *which_bus) {
     if (r >= 0)
         r = bus_loop_new(&daemon->bus_loop, &daemon->loop, bus, on_bus_lost, daemon);
     sd_bus_unref(bus);
-    return r;
+    return tell(r, "bus objects");
 }
 
 /* From the bottom up. Whatever fails, close_next() takes down what is there. */
@@ -273,14 +283,17 @@ static int start(struct daemon *daemon, const char *which_bus) {
     if (r >= 0)
         r = open_poll(daemon);
     if (r >= 0)
-        r = fleet_new(&daemon->fleet, &daemon->loop, &daemon->config, daemon->store, service_fleet_events(),
-                      daemon->service);
+        r = tell(fleet_new(&daemon->fleet, &daemon->loop, &daemon->config, daemon->store,
+                           service_fleet_events(), daemon->service),
+                 "ports");
     if (r < 0)
         return r;
     service_attach(daemon->service, daemon->fleet, daemon->store, daemon->poll);
     r = service_announce(daemon->service);
     if (r == -EEXIST)
         log_error("another wipyd is running on this bus");
+    else
+        tell(r, "taking the name " WIPYD_BUS_NAME);
     return r;
 }
 
@@ -305,7 +318,6 @@ int main(int argc, char **argv) {
     loop_meter_start(&daemon.meter, &daemon.loop);
     r = start(&daemon, arguments.bus);
     if (r < 0) {
-        log_error("can't start: %s", strerror(-r));
         daemon.exit_code = 1;
         stop(&daemon);
     } else {

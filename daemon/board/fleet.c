@@ -315,16 +315,22 @@ static enum wipyd_error start(struct fleet *fleet, struct fleet_device *device,
 static enum wipyd_error no_firmware(struct fleet *fleet, const char *board, const char *version,
                                     struct fault *fault) {
     const struct firmware_record *record;
+    bool has_good = false;
 
-    for (unsigned i = 0; (record = firmware_store_at(fleet->store, i)); i++)
-        if (version && record->state == FIRMWARE_QUARANTINED && !strcmp(record->board, board) &&
+    for (unsigned i = 0; (record = firmware_store_at(fleet->store, i)); i++) {
+        if (strcmp(record->board, board) != 0)
+            continue;
+        has_good |= record->state == FIRMWARE_GOOD;
+        if (version && record->state == FIRMWARE_QUARANTINED &&
             (!strcmp(record->release, version) || !strcmp(record->server_version, version)))
             return fault_set(fault, WIPYD_ERROR_QUARANTINED, "%s: %s", record->name, record->reason);
+    }
     if (version)
         return fault_set(fault, WIPYD_ERROR_NO_SUCH_FIRMWARE, "no package for %s holds release %s", board,
                          version);
-    return fault_set(fault, WIPYD_ERROR_NO_SUCH_FIRMWARE, "no package for %s is the newest beyond doubt",
-                     board);
+    return fault_set(
+        fault, WIPYD_ERROR_NO_SUCH_FIRMWARE,
+        has_good ? "no package for %s is the newest beyond doubt" : "there is no good package for %s", board);
 }
 
 enum wipyd_error fleet_flash(struct fleet *fleet, struct fleet_device *device,

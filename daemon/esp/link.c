@@ -80,9 +80,16 @@ static void start_timer(struct esp_link *link, uint64_t ms) {
     (void)r;
 }
 
+/* What the log says of resets until now is no news. */
+static void forget_resets(struct esp_link *link) {
+    link->resets_before = link->log.resets;
+}
+
 static void complete(struct esp_link *link, enum esp_outcome outcome, const struct esp_reply *reply) {
     esp_link_fn fn = link->fn;
 
+    if (outcome == ESP_REBOOTED)
+        forget_resets(link);
     uv_timer_stop(&link->timer);
     link->state = IDLE;
     link->fn = NULL;
@@ -394,7 +401,6 @@ static void begin(struct esp_link *link, esp_link_fn fn) {
     link->reset = NULL;
     link->sync_attempts = 0;
     link->is_resync = false;
-    link->resets_before = link->log.resets;
     link->downloads_before = link->log.downloads;
 }
 
@@ -411,6 +417,12 @@ void esp_link_request(struct esp_link *link, const struct esp_request *request, 
     begin(link, fn);
     if (begin_gone(link))
         return;
+    if (has_rebooted(link)) { /* while nothing was asked: on_timer says so */
+        link->state = DRAINING;
+        link->outcome = ESP_REBOOTED;
+        start_timer(link, 0);
+        return;
+    }
     link->request = *request;
     slip_decoder_reset(link->decoder, 128);
     link->state = SENDING;
@@ -420,6 +432,7 @@ void esp_link_request(struct esp_link *link, const struct esp_request *request, 
 
 void esp_link_sync(struct esp_link *link, unsigned attempts, uint32_t listen_ms, esp_link_fn fn) {
     begin(link, fn);
+    forget_resets(link);
     if (begin_gone(link))
         return;
     link->sync_attempts = attempts;
@@ -430,6 +443,7 @@ void esp_link_sync(struct esp_link *link, unsigned attempts, uint32_t listen_ms,
 
 void esp_link_reset(struct esp_link *link, const struct esp_reset_sequence *sequence, esp_link_fn fn) {
     begin(link, fn);
+    forget_resets(link);
     if (begin_gone(link))
         return;
     link->reset = sequence;
@@ -442,6 +456,7 @@ void esp_link_reset(struct esp_link *link, const struct esp_reset_sequence *sequ
 
 void esp_link_listen(struct esp_link *link, uint32_t ms, esp_link_fn fn) {
     begin(link, fn);
+    forget_resets(link);
     if (begin_gone(link))
         return;
     link->state = LISTENING;
@@ -489,6 +504,7 @@ const struct boot_log *esp_link_boot_log(const struct esp_link *link) {
 
 void esp_link_forget_log(struct esp_link *link) {
     boot_log_reset(&link->log);
+    forget_resets(link);
 }
 
 void esp_link_count(const struct esp_link *link, uint64_t *sent, uint64_t *received) {

@@ -12,12 +12,13 @@ import os
 import re
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import packages
-from harness import MANAGER, SANITIZED, VALGRIND, Bench, wait_for
+from harness import MANAGER, OURS, SANITIZED, VALGRIND, Bench, error_row, wait_for
 
-__all__ = ["OLD", "FirmwareBench", "folder", "int_version", "release", "release_bytes",
+__all__ = ["OLD", "OURS", "FirmwareBench", "check_refused", "folder", "int_version", "release", "release_bytes",
            "side_by_side"]
 
 OLD = "1.18.1.r1"  # of the package that is at hand before something goes wrong
@@ -48,12 +49,25 @@ def release(version="1.20.1.r1", **options):
     return f"WiPy-{version}.tar.gz", release_bytes(version, **options), version, int_version(version)
 
 
+def check_refused(result, code, error, *words):
+    """Also in JSON: then the result's stdout has all."""
+    assert result.code == code, result
+    told = result.json if result.out.startswith("{") else None
+    if told:
+        assert told["error"] == OURS + error, result
+    sentence, hint = error_row(error)
+    text = result.out + result.err
+    for word in (sentence, hint, *words):
+        assert word in text, (word, result)
+
+
 class FirmwareBench(Bench):
     def __init__(self, server=None, boards=1, config="", old=True, **options):
         """old: import the package OLD, to have something that may not be lost."""
         super().__init__(boards=boards, **options)
         self.server, self.wants_old, self.base_config = server, old, config
         self.config = self.keys()
+        self.asked_us = None  # when ask() started the daemon; None when told to poll since
 
     def __enter__(self):
         super().__enter__()
@@ -78,7 +92,13 @@ class FirmwareBench(Bench):
             self.stop_wipyd()
         self.config = self.keys(*sources, **keys)
         self.write_config()
+        started_us = int(time.time() * 1_000_000)
         self.start_wipyd()
+        self.asked_us = started_us
+
+    def start_wipyd(self):
+        self.asked_us = None
+        super().start_wipyd()
 
     def restart(self):
         if self.wipyd:
@@ -104,12 +124,28 @@ class FirmwareBench(Bench):
         return [row["release"] for row in self.firmware() if row["state"] == "good"]
 
     def refresh(self, seconds=30):
+        self.asked_us = None
         return self.ctl("firmware", "refresh", seconds=seconds)
 
     def refresh_well(self):
+        """What the poll says. The first one after ask() may be the daemon's own: soon after its start it polls anyway."""
+        if self.asked_us:
+            manager = self.first_poll()
+            assert manager["PollFailures"] == 0, manager
+            return manager["PollResult"]
         result = self.refresh()
         assert result.code == 0, result
         return result.out
+
+    def first_poll(self):
+        since, self.asked_us = self.asked_us, None
+        if self.manager()["PolledAt"] < since:
+            self.bus.call("/org/wipyd1", MANAGER, "Refresh")
+
+        def ended():
+            manager = self.manager()
+            return manager if manager["PollState"] == "idle" and manager["PolledAt"] >= since else None
+        return wait_for(ended, 20, "the end of a poll")
 
     def start_refresh(self):
         """Comes back when the daemon is at it."""

@@ -212,7 +212,10 @@ def test_failures_are_counted_and_backed_off_from():
     with serve() as server, FirmwareBench(server, boards=0) as bench:
         bench.ask(server.url("500/findupgrade"))
         for n, minutes in enumerate((15, 30, 60), 1):
-            assert bench.refresh().code == 1
+            if n == 1:
+                bench.first_poll()
+            else:
+                assert bench.refresh().code == 1
             manager = bench.manager()
             assert manager["PollFailures"] == n, manager
             wait = (manager["NextPollAt"] - manager["PolledAt"]) / 60e6

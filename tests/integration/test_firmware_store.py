@@ -1,35 +1,16 @@
-"""Packages at hand: quarantine, `wipyctl firmware`, bad packages, no network, idleness, a disk that is full or read-only, and
-kill -9 in the middle of an import."""
-import contextlib
+"""Packages at hand: quarantine, `wipyctl firmware`, bad packages, no network, idleness."""
 import hashlib
 import os
-import random
-import shutil
 import subprocess
-import threading
 import time
 
-from firmware_bench import OLD, FirmwareBench, folder, int_version, release, release_bytes
+from firmware_bench import OLD, OURS, FirmwareBench, check_refused, folder, int_version, release, release_bytes
 from firmware_server import FirmwareServer
-from harness import BUILD, MANAGER, SANITIZED, VALGRIND, Skip, error_row, start, takes, wait_for
+from harness import BUILD, MANAGER, SANITIZED, SHARED, VALGRIND, Skip, error_row, takes, wait_for
 from packages import FAULTS, MB
 
 NEW = "1.20.1.r1"
 NAME = f"WiPy-{NEW}.tar.gz"
-OURS = "org.wipyd1.Error."
-
-
-def check_refused(result, code, error, *words):
-    """Also in JSON: then the result's stdout has all."""
-    assert result.code == code, result
-    told = result.json if result.out.startswith("{") else None
-    if told:
-        assert told["error"] == OURS + error, result
-    sentence, hint = error_row(error)
-    text = result.out + result.err
-    for word in (sentence, hint, *words):
-        assert word in text, (word, result)
-
 
 # ---- quarantine ------------------------------------------------------------------------------------------------------
 
@@ -80,6 +61,33 @@ def test_import_does_not_release():
         assert bench.show(NEW)["state"] == "good", "the right hash ends it"
 
 
+def as_nobody(bench, *arguments):
+    return bench.ctl(*arguments, user=65534, group=65534, extra_groups=[])
+
+
+@takes(2)
+def test_others_may_look_but_not_change():
+    if os.geteuid() != 0:
+        raise Skip("root alone can try as somebody else")
+    with FirmwareServer(folder() / "server") as server, FirmwareBench(server, boards=0) as bench:
+        for path in bench.folder, bench.folder.parent:
+            path.chmod(0o711)
+        server.add(*release(NEW))
+        bench.ask(server.url("wrong-hash/findupgrade"))
+        assert bench.refresh().code == 1
+        if as_nobody(bench, "--version").code != 0:
+            raise Skip("another user can't run the programs here")
+        for verb in ["list"], ["show", NEW]:
+            result = as_nobody(bench, "firmware", *verb)
+            assert result.code == 0 and NEW in result.out, result
+        files, rows, n_requests = bench.store_files(), bench.firmware(), len(server.requests)
+        for verb in (["refresh"], ["import", bench.put(release_bytes("1.20.3.r1"), "p.tar.gz")], ["pin", NEW], ["remove", NEW],
+                     ["remove", "--force", OLD], ["unquarantine", NEW]):
+            result = as_nobody(bench, "firmware", *verb)
+            assert result.code == 4 and "hint:" in result.err, (verb, result)
+        assert bench.store_files() == files and bench.firmware() == rows and len(server.requests) == n_requests
+
+
 # ---- the verbs -------------------------------------------------------------------------------------------------------
 
 def test_import_list_show_export():
@@ -114,6 +122,19 @@ def test_import_list_show_export():
         assert bench.releases() == [NEW, OLD]
         assert bench.flash_stored(OLD) == OLD and bench.flash_stored() == NEW
         assert bench.show(NEW)["used_at"] >= row["used_at"]
+
+
+def test_nothing_to_flash():
+    """Each reason in its own words; the board is left alone."""
+    with FirmwareBench(old=False) as bench:
+        check_refused(bench.ctl("flash", "board"), 3, "NoSuchFirmware", "there is no good package for WiPy")
+        check_refused(bench.ctl("flash", "board", NEW), 3, "NoSuchFirmware", f"holds release {NEW}")
+        for n in 1, 2:
+            row = bench.import_bytes(release_bytes(f"1.20.1.r1-vendor{n}"), f"v{n}.tar.gz")
+            assert row["order"] == 0 and row["state"] == "good", row
+        check_refused(bench.ctl("flash", "board"), 3, "NoSuchFirmware", "newest beyond doubt")
+        assert bench.board.begins() == 0
+        assert bench.flash_stored("1.20.1.r1-vendor2") == "1.20.1.r1-vendor2"
 
 
 def test_several_are_imported_and_one_is_bad():
@@ -270,8 +291,10 @@ def test_idle_daemon_does_not_wake():
         server.add(*release(NEW, app_bytes=900_000))
         bench.ask(server.url("good/findupgrade"))
         bench.refresh_well()
-        for n in range(4):
+        for n in range(2):
             bench.import_bytes(release_bytes(f"1.20.2.r{n + 1}", app_bytes=900_000), f"WiPy-1.20.2.r{n + 1}.tar.gz")
+        for path in (SHARED / "firmware").glob("*.tar.gz"):
+            assert bench.ctl("firmware", "import", path).code == 0, path
 
         def turns():
             return bench.bus.get("/org/wipyd1", MANAGER, "LoopTurns")
@@ -293,169 +316,4 @@ def test_idle_daemon_does_not_wake():
         if not VALGRIND and not SANITIZED:
             assert n_switches == 0, f"a thread woke {n_switches} times"
         bench.assert_small()
-
-
-# ---- the disk --------------------------------------------------------------------------------------------------------
-
-@contextlib.contextmanager
-def small_disk(size):
-    """A folder with a file system of its own."""
-    path = folder()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "wipyd-test", path], capture_output=True,
-                          text=True)
-    if done.returncode != 0:
-        raise Skip(f"can't mount: {done.stderr.strip()}")
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", "-l", path], check=True)
-
-
-class DiskBench(FirmwareBench):
-    def __init__(self, disk, *arguments, **options):
-        super().__init__(*arguments, **options)
-        self.disk = disk
-
-    def write_config(self, more=""):
-        self.state = self.disk / "state"
-        super().write_config(more)
-
-    def fill(self, leave):
-        stat = os.statvfs(self.disk)
-        with open(self.disk / "filler", "wb") as file:
-            with contextlib.suppress(OSError):
-                file.write(bytes(max(0, stat.f_bavail * stat.f_frsize - leave)))
-
-
-@takes(3)
-def test_full_disk():
-    with small_disk("8m") as disk, DiskBench(disk) as bench:
-        assert bench.flash_stored() == OLD  # later, nothing has to be saved of the board first
-        for leave in 0, 4096, 20_000, 40_000:
-            bench.fill(leave)
-            result = bench.ctl("firmware", "import", bench.put(release_bytes(NEW), NAME))
-            check_refused(result, 1, "System", "No space left")
-            assert bench.releases() == [OLD] and not bench.leftovers(), leave
-            assert bench.flash_stored() == OLD
-            (disk / "filler").unlink()
-        bench.fill(0)
-        bench.stop_wipyd()  # even a start finds no room
-        bench.start_wipyd()
-        assert bench.releases() == [OLD] and bench.flash_stored() == OLD
-        (disk / "filler").unlink()
-        assert bench.import_bytes(release_bytes(NEW), NAME)["state"] == "good"
-        assert bench.ctl("firmware", "verify").code == 0
-        bench.restart()
-        assert bench.releases() == [NEW, OLD]
-        bench.assert_small()
-
-
-@takes(3)
-def test_full_disk_in_a_download():
-    with small_disk("8m") as disk, FirmwareServer(folder() / "server") as server, DiskBench(disk, server) as bench:
-        server.add(*release(NEW))
-        bench.ask(server.url("good/findupgrade"))
-        for leave in 0, 30_000, 70_000:  # before, in the download, in the addition
-            bench.fill(leave)
-            result = bench.refresh()
-            assert result.code == 1 and "No space left" in result.err, (leave, result)
-            assert bench.releases() == [OLD]
-            assert bench.manager()["PollState"] == "idle"
-            (disk / "filler").unlink()
-        bench.refresh_well()
-        assert bench.releases() == [NEW, OLD] and not bench.leftovers()
-        assert bench.flash_stored() == NEW
-
-
-FILE_CHANGES = "pwrite64,pwritev,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,ftruncate,fallocate,mkdirat,mkdir"
-
-
-@contextlib.contextmanager
-def every_change_fails(bench, error="EROFS"):
-    """strace does it: a file system with a file open for writing can't be made read-only under it."""
-    if not shutil.which("strace"):
-        raise Skip("strace is not installed")
-    strace = start(["strace", "-f", "-q", "-p", bench.wipyd.pid, "-o", bench.folder / "trace", "-e", f"trace={FILE_CHANGES}",
-                    "-e", f"inject={FILE_CHANGES}:error={error}"], stderr=subprocess.PIPE, text=True)
-    try:
-        def attached():
-            with open(f"/proc/{bench.wipyd.pid}/status") as file:
-                return f"TracerPid:\t{strace.pid}\n" in file.read() or strace.poll() is not None
-        wait_for(attached, 5, "strace")
-        if strace.poll() is not None:
-            raise Skip(f"strace can't attach: {strace.stderr.read().strip()}")
-        yield
-    finally:
-        strace.terminate()
-        strace.wait()
-        strace.stderr.close()
-
-
-@takes(3)
-def test_file_system_turns_read_only():
-    with FirmwareServer(folder() / "server") as server, FirmwareBench(server) as bench:
-        server.add(*release(NEW))
-        bench.ask(server.url("good/findupgrade"))
-        assert bench.flash_stored() == OLD
-        for error, text in ("EROFS", "Read-only"), ("EIO", "Input/output"):
-            with every_change_fails(bench, error):
-                check_refused(bench.ctl("firmware", "import", bench.put(release_bytes("1.20.5.r1"), "a.tar.gz")), 1, "System",
-                              text)
-                result = bench.refresh()
-                assert result.code == 1 and text in result.err, result
-                for verb in "pin", "unpin", "remove --force":
-                    result = bench.ctl("firmware", verb.split()[0], OLD, *verb.split()[1:])
-                    assert result.code == (0 if verb == "unpin" else 1), (verb, result)  # it isn't pinned: nothing to do
-                assert bench.releases() == [OLD] and bench.flash_stored() == OLD
-            assert bench.ctl("firmware", "verify").code == 0, error
-        bench.refresh_well()
-        assert bench.releases() == [NEW, OLD] and bench.flash_stored() == NEW
-        bench.restart()
-        assert bench.releases() == [NEW, OLD] and not bench.leftovers()
-
-
-@takes(2)
-def test_start_on_a_read_only_disk_is_refused_in_a_sentence():
-    with small_disk("8m") as disk, DiskBench(disk) as bench:
-        bench.stop_wipyd()
-        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-        done = subprocess.run([*bench.wipyd_command(f"--bus={bench.address}", f"--config={bench.config_path}")],
-                              env=bench.environment(), capture_output=True, text=True, timeout=20)
-        assert done.returncode not in (0, -6, -11) and "Read-only file system" in done.stdout + done.stderr, done
-        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
-        bench.start_wipyd()
-        assert bench.releases() == [OLD] and bench.flash_stored() == OLD
-
-
-# ---- kill -9 ---------------------------------------------------------------------------------------------------------
-
-@takes(10)
-def test_killed_in_an_import_at_random_moments():
-    """Every system call of the store has its own test in test_store_killed.py; this one has the daemon around it."""
-    rng = random.Random(9)
-    with FirmwareBench(boards=0) as bench:
-        path = bench.put(release_bytes(NEW), NAME)
-        kept = 0
-        start = time.monotonic()
-        bench.import_bytes(release_bytes(NEW), NAME)
-        usual = time.monotonic() - start
-        assert bench.ctl("firmware", "remove", NEW).code == 0
-        for n in range(20):
-            client = bench.start_ctl("firmware", "import", str(path))
-            killer = threading.Timer(rng.uniform(0, 1.2) * usual, bench.wipyd.kill)
-            killer.start()
-            killer.join()
-            bench.kill_wipyd()
-            assert client.wait(timeout=20) in (0, 1, 8), n
-            bench.start_wipyd()
-            rows = bench.firmware()
-            assert {row["release"] for row in rows} in ({OLD}, {OLD, NEW}), (n, rows)
-            assert all(row["state"] == "good" for row in rows), (n, rows)
-            assert not bench.leftovers() and len(bench.store_files()) == len(rows), (n, bench.store_files())
-            result = bench.ctl("firmware", "verify")
-            assert result.code == 0, (n, result)
-            if len(rows) == 2:
-                kept += 1
-                assert bench.ctl("firmware", "remove", NEW).code == 0, n
-        print(f"kept {kept} of 20")
-        assert bench.import_bytes(release_bytes(NEW), NAME)["state"] == "good"
+        print(f"{bench.rss_kib()} KiB resident")

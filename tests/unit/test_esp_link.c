@@ -412,6 +412,24 @@ static void reboot_after_the_timeout(void **state) {
     assert_listens(bench);
 }
 
+static bool has_heard_a_reset(const struct bench *bench) {
+    return esp_link_boot_log(bench->link)->resets == 1;
+}
+
+/* While the pool works for a job nothing is asked: a reset must not go unnoticed then either, and is told
+ * once. */
+static void reboot_while_nothing_is_asked(void **state) {
+    struct bench *bench = *state;
+
+    bench->on_request = answer_well;
+    say_log(bench);
+    run_until(bench, has_heard_a_reset);
+    ask_register(bench, ONE, SHORT_MS);
+    wait_done(bench);
+    assert_int_equal(bench->outcome, ESP_REBOOTED);
+    assert_listens(bench);
+}
+
 /* ---- sync --------------------------------------------------------------------------------------- */
 
 static void eight_replies_to_sync_are_swallowed(void **state) {
@@ -545,6 +563,7 @@ int main(void) {
         TEST(reboot_in_mid_request),
         TEST(reboot_behind_half_a_reply),
         TEST(reboot_after_the_timeout),
+        TEST(reboot_while_nothing_is_asked),
         TEST(eight_replies_to_sync_are_swallowed),
         TEST(fewer_or_more_replies_to_sync),
         TEST(wrong_value_in_sync_is_ignored),
