@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "integration"))
 
 import packages  # noqa: E402
 from firmware_server import FirmwareServer  # noqa: E402
-from harness import BUILD, MB, SHARED, Bench, wait_for  # noqa: E402
+from harness import BUILD, MB, Bench, newest_package, wait_for  # noqa: E402
 
 DEVICE = "ttyUSB0"
 BAUD = "921600"
@@ -42,18 +42,9 @@ def must_succeed(process):
         sys.exit(f"demo: wipyctl ended with {code}")
 
 
-def find_package(folder):
-    real = sorted((SHARED / "firmware").glob("WiPy-1.20*.tar.gz"))
-    if real:
-        return real[0]
-    path = folder / "WiPy-1.20.1.r1.tar.gz"
-    packages.make_package(path, board="WiPy", release="1.20.1.r1", shape="both", app_bytes=900_000)
-    return path
-
-
 def main():
     with tempfile.TemporaryDirectory() as folder, FirmwareServer(folder) as server:
-        package = find_package(Path(folder))
+        package = newest_package(folder, app_bytes=900_000)
         server.add(package.name, package.read_bytes(), version="1.20.1.r1", int_version=77595521)
         config = f"source = findupgrade {server.url('good/findupgrade')}\nca-file = {server.ca_file}\n"
         return run(package, config)

@@ -28,61 +28,61 @@ static int export(sd_bus_message *message, void *userdata, sd_bus_error *error) 
     return sd_bus_reply_method_return(message, "h", fd);
 }
 
-/* The record may be gone when the store comes to it: it is named by its digest. */
-static int pin(sd_bus_message *message, void *userdata, sd_bus_error *error) {
-    struct service *service = service_of_call(message);
-    const struct firmware_record *record = userdata;
-    struct service_pending *call;
-    int pinned, r = sd_bus_message_read(message, "b", &pinned);
+/* Every call below is answered by the store when it is done; the record may be gone by then, so it is named
+ * by its digest. flag: the call's one argument, or NULL where it takes none. */
+static int begin(sd_bus_message *message, int *flag, struct service_pending **ret) {
+    int r = flag ? sd_bus_message_read(message, "b", flag) : 0;
 
-    (void)error;
     if (r < 0)
         return r;
-    call = service_pending_new(message);
-    if (!call)
-        return -ENOMEM;
-    firmware_store_pin(service->store, record->sha256, pinned, service_reply_nothing, call);
-    return 1;
+    *ret = service_pending_new(message);
+    return *ret ? 1 : -ENOMEM;
+}
+
+static int pin(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    const struct firmware_record *record = userdata;
+    struct service_pending *call;
+    int pinned, r = begin(message, &pinned, &call);
+
+    (void)error;
+    if (r > 0)
+        firmware_store_pin(service_of_call(message)->store, record->sha256, pinned, service_reply_nothing,
+                           call);
+    return r;
 }
 
 static int drop(sd_bus_message *message, void *userdata, sd_bus_error *error) {
-    struct service *service = service_of_call(message);
     const struct firmware_record *record = userdata;
     struct service_pending *call;
-    int force, r = sd_bus_message_read(message, "b", &force);
+    int force, r = begin(message, &force, &call);
 
     (void)error;
-    if (r < 0)
-        return r;
-    call = service_pending_new(message);
-    if (!call)
-        return -ENOMEM;
-    firmware_store_remove(service->store, record->sha256, force, service_reply_nothing, call);
-    return 1;
+    if (r > 0)
+        firmware_store_remove(service_of_call(message)->store, record->sha256, force, service_reply_nothing,
+                              call);
+    return r;
 }
 
 static int verify(sd_bus_message *message, void *userdata, sd_bus_error *error) {
-    struct service *service = service_of_call(message);
     const struct firmware_record *record = userdata;
-    struct service_pending *call = service_pending_new(message);
+    struct service_pending *call;
+    int r = begin(message, NULL, &call);
 
     (void)error;
-    if (!call)
-        return -ENOMEM;
-    firmware_store_verify(service->store, record->sha256, service_reply_state, call);
-    return 1;
+    if (r > 0)
+        firmware_store_verify(service_of_call(message)->store, record->sha256, service_reply_state, call);
+    return r;
 }
 
 static int unquarantine(sd_bus_message *message, void *userdata, sd_bus_error *error) {
-    struct service *service = service_of_call(message);
     const struct firmware_record *record = userdata;
-    struct service_pending *call = service_pending_new(message);
+    struct service_pending *call;
+    int r = begin(message, NULL, &call);
 
     (void)error;
-    if (!call)
-        return -ENOMEM;
-    firmware_store_release(service->store, record->sha256, service_reply_nothing, call);
-    return 1;
+    if (r > 0)
+        firmware_store_release(service_of_call(message)->store, record->sha256, service_reply_nothing, call);
+    return r;
 }
 
 static int get_text(sd_bus *bus, const char *path, const char *interface, const char *property,

@@ -183,10 +183,12 @@ static void on_sync_frame(struct esp_link *link, const struct esp_reply *reply) 
 }
 
 static void finish_sync(struct esp_link *link) {
-    if (link->is_resync)
+    if (link->is_resync) {
         complete(link, has_rebooted(link) ? ESP_REBOOTED : ESP_NO_REPLY, NULL);
-    else
-        complete(link, ESP_OK, &link->sync_reply);
+        return;
+    }
+    forget_resets(link); /* the one that brought the ROM up, for example */
+    complete(link, ESP_OK, &link->sync_reply);
 }
 
 static void on_frame(struct esp_link *link) {

@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "integration"))
 
 import packages  # noqa: E402
-from harness import MB, SHARED, Bench, lived_in_flash  # noqa: E402
+from harness import MB, Bench, lived_in_flash, newest_package  # noqa: E402
 
 MANAGER = "org.wipyd1.Manager"
 WRITE_RATIO, OTHER_S, RESIDENT_MIB, TURN_MS = 1.05, 2.5, 15, 10
@@ -38,22 +38,13 @@ class Resident(threading.Thread):
                     self.most_kib = max(self.most_kib, int(line.split()[1]))
 
 
-def find_package(folder):
-    real = sorted((SHARED / "firmware").glob("WiPy-1.20*.tar.gz"))
-    if real:
-        return real[0]
-    path = folder / "WiPy-1.20.1.r1.tar.gz"
-    packages.make_package(path, board="WiPy", release="1.20.1.r1", shape="both", app_bytes=1_500_000)
-    return path
-
-
 def measure(baud):
     """One flash of a changed image at that rate; the figures as a dict."""
     flash = lived_in_flash(4 * MB)
     # The firmware uses the first KiB of the config block (facts/pycom.md 3); the rest is blank on a real board.
     flash = flash[:0x3ff400] + b"\xff" * 0xc00 + flash[0x400000:]
     with Bench(boards=[{"options": (), "flash": flash, "flash_bytes": 4 * MB}], connect_timeout=10) as bench:
-        package = find_package(bench.folder)
+        package = newest_package(bench.folder, app_bytes=1_500_000)
         before = bench.board.status()
         resident = Resident(bench.wipyd.pid)
         resident.start()

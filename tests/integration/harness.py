@@ -33,7 +33,7 @@ import packages
 from dbusmini import DBusError, Variant
 
 __all__ = ["BUILD", "SHARED", "MB", "Bench", "Board", "DBusError", "Result", "Skip", "Variant", "big_flash", "error_row",
-           "error_rows", "lived_in_flash", "memfd", "phases", "real_packages", "takes", "wait_for"]
+           "error_rows", "lived_in_flash", "memfd", "newest_package", "phases", "real_packages", "takes", "wait_for"]
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = (ROOT / os.environ.get("WIPYD_BUILD", "build")).resolve()
@@ -139,6 +139,16 @@ def real_packages():
     if not found:
         raise Skip(f"no packages in {folder}")
     return found
+
+
+def newest_package(folder, app_bytes):
+    """A package to show things with: the real 1.20.1 where ../shared has it, else one of its shape made in folder."""
+    real = sorted((SHARED / "firmware").glob("WiPy-1.20*.tar.gz"))
+    if real:
+        return real[0]
+    path = Path(folder) / "WiPy-1.20.1.r1.tar.gz"
+    packages.make_package(path, board="WiPy", release="1.20.1.r1", shape="both", app_bytes=app_bytes)
+    return path
 
 
 def otadata_sector(active, size=0x100000):

@@ -500,6 +500,19 @@ static void waiting_for_download_triggers_sync_at_once(void **state) {
     assert_int_equal(bench->n_syncs, 1);
 }
 
+/* The reset that brought the ROM up, by a person's hand, is no news to the request that follows. */
+static void reset_while_listening_for_sync(void **state) {
+    struct bench *bench = *state;
+
+    bench->on_request = answer_well;
+    tick_once(bench, 20, say_log);
+    ask_sync(bench, 5, 500);
+    wait_done(bench);
+    assert_value(bench, ESP_SYNC_ROM);
+    assert_int_equal(esp_link_boot_log(bench->link)->resets, 1);
+    assert_listens(bench);
+}
+
 static void sync_after_listening_in_vain(void **state) {
     struct bench *bench = *state;
 
@@ -569,6 +582,7 @@ int main(void) {
         TEST(wrong_value_in_sync_is_ignored),
         TEST(sync_that_nobody_answers),
         TEST(waiting_for_download_triggers_sync_at_once),
+        TEST(reset_while_listening_for_sync),
         TEST(sync_after_listening_in_vain),
         TEST(listening_is_only_listening),
         TEST(rate_is_set_and_then_the_chip_answers),
