@@ -29,6 +29,10 @@ ifeq ($(SAN),1)
 HARDEN :=
 OPT  := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 endif
+# V=1 shows whole commands.
+ifneq ($(V),1)
+Q := @
+endif
 ALL_CFLAGS = $(CSTD) $(OPT) $(HARDEN) $(WARN) -MMD -MP $(CFLAGS)
 LINK_FLAGS = $(OPT) -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
 
@@ -49,24 +53,29 @@ all: $(BUILD)/wipyd $(BUILD)/wipyctl ## Build wipyd and wipyctl
 
 $(LIB): $(call obj,$(DAEMON_SRC) $(PROTO_SRC))
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(Q)$(AR) rcs $@ $^
 
 $(BUILD)/wipyd: $(call obj,daemon/main.c) $(LIB)
-	$(CC) $(LINK_FLAGS) -o $@ $^ $$(pkg-config --libs $(PKGS_DAEMON))
+	@echo '  LINK  $@'
+	$(Q)$(CC) $(LINK_FLAGS) -o $@ $^ $$(pkg-config --libs $(PKGS_DAEMON))
 
 $(BUILD)/wipyctl: $(call obj,$(CLIENT_SRC) $(PROTO_SRC))
-	$(CC) $(LINK_FLAGS) -o $@ $^ $$(pkg-config --libs $(PKGS_CLIENT))
+	@echo '  LINK  $@'
+	$(Q)$(CC) $(LINK_FLAGS) -o $@ $^ $$(pkg-config --libs $(PKGS_CLIENT))
 
 $(BUILD)/wipysim: $(call obj,$(SIM_SRC))
-	$(CC) $(LINK_FLAGS) -o $@ $^ $$(pkg-config --libs $(PKGS_SIM))
+	@echo '  LINK  $@'
+	$(Q)$(CC) $(LINK_FLAGS) -o $@ $^ $$(pkg-config --libs $(PKGS_SIM))
 
 $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(LINK_FLAGS) -o $@ $^ $$(pkg-config --libs $(PKGS_DAEMON) $(PKGS_TEST))
+	@echo '  LINK  $@'
+	$(Q)$(CC) $(LINK_FLAGS) -o $@ $^ $$(pkg-config --libs $(PKGS_DAEMON) $(PKGS_TEST))
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $$(pkg-config --cflags $(PKGS_DAEMON) $(PKGS_CLIENT) libdeflate) -c -o $@ $<
+	@echo '  CC    $<'
+	$(Q)$(CC) $(ALL_CFLAGS) $$(pkg-config --cflags $(PKGS_DAEMON) $(PKGS_CLIENT) libdeflate) -c -o $@ $<
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
@@ -98,7 +107,7 @@ check: deps-check ## Format, layer fences, gcc and clang, clang-tidy, cppcheck, 
 
 .PHONY: check-format check-fences check-compilers check-static check-interfaces check-san
 check-format: ## One format for all C
-	clang-format --dry-run -Werror $(ALL_C)
+	$(Q)clang-format --dry-run -Werror $(ALL_C)
 
 check-fences: ## Which room may include what
 	python3 tests/check/fences.py
@@ -108,9 +117,9 @@ check-compilers: ## All warnings are errors, with gcc and with clang
 	@$(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/clang everything
 
 check-static: ## clang-tidy and cppcheck
-	clang-tidy --quiet --warnings-as-errors='*' $(DAEMON_SRC) daemon/main.c $(CLIENT_SRC) $(PROTO_SRC) -- \
+	$(Q)clang-tidy --quiet --warnings-as-errors='*' $(DAEMON_SRC) daemon/main.c $(CLIENT_SRC) $(PROTO_SRC) -- \
 	  $(CSTD) $$(pkg-config --cflags $(PKGS_DAEMON) $(PKGS_CLIENT))
-	cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability \
+	$(Q)cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability \
 	  --suppressions-list=tests/check/cppcheck.supp -I. -D_GNU_SOURCE daemon client proto
 
 check-interfaces: all sim ## What the daemon says of itself equals the XML
@@ -135,7 +144,7 @@ format: ## Bring all C into the one format
 install: all ## Install below DESTDIR and PREFIX
 	install -D -m 755 $(BUILD)/wipyd $(DESTDIR)$(PREFIX)/libexec/wipyd
 	install -D -m 755 $(BUILD)/wipyctl $(DESTDIR)$(PREFIX)/bin/wipyctl
-	install -D -m 644 systemd/wipyd.conf $(DESTDIR)$(SYSCONFDIR)/wipyd.conf
+	[ -e $(DESTDIR)$(SYSCONFDIR)/wipyd.conf ] || install -D -m 644 systemd/wipyd.conf $(DESTDIR)$(SYSCONFDIR)/wipyd.conf
 	install -D -m 644 systemd/org.wipyd1.conf $(DESTDIR)$(PREFIX)/share/dbus-1/system.d/org.wipyd1.conf
 	install -D -m 644 systemd/org.wipyd1.service $(DESTDIR)$(PREFIX)/share/dbus-1/system-services/org.wipyd1.service
 	install -d $(DESTDIR)$(PREFIX)/share/dbus-1/interfaces $(DESTDIR)$(PREFIX)/lib/systemd/system

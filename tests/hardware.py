@@ -10,6 +10,7 @@ It writes to the board: what the board holds that is its own is saved under the 
 """
 import argparse
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -54,7 +55,7 @@ def main():
 
     kept = tempfile.mkdtemp(prefix="wipyd-hardware-")
     print(f"what the board holds of its own is saved below {kept}/backup")
-    with Bench(boards=0, ports=[options.port], connect_timeout=CONNECT_S) as bench:
+    with Bench(boards=0, ports=[os.path.abspath(options.port)], connect_timeout=CONNECT_S) as bench:
         bench.stop_wipyd()
         bench.state = Path(kept)
         bench.write_config()

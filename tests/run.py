@@ -25,9 +25,10 @@ def run_unit(program):
         out, code = done.stdout + done.stderr, done.returncode
     except subprocess.TimeoutExpired as e:
         out, code = (e.stdout or b"").decode(errors="replace") + f"\nnot done in {UNIT_LIMIT_S} s", -1
-    skipped = len(re.findall(r"^ok \d+ .*# SKIP", out, re.M | re.I))
-    passed = len(re.findall(r"^ok \d+", out, re.M)) - skipped
-    failed = len(re.findall(r"^not ok \d+", out, re.M))
+    # cmocka's TAP calls a test that was skipped "not ok N # SKIP name".
+    skipped = len(re.findall(r"^(?:not )?ok \d+ .*# SKIP", out, re.M))
+    passed = len(re.findall(r"^ok \d+ (?!.*# SKIP)", out, re.M))
+    failed = len(re.findall(r"^not ok \d+ (?!.*# SKIP)", out, re.M))
     if code != 0 and not failed:
         failed = 1  # it crashed, leaked, or did not end
     if not passed and not failed and not skipped:
@@ -56,6 +57,8 @@ def run_integration(pattern):
         print(last)
         return 0, 1, 0
     passed, failed, skipped = (int(n or 0) for n in match.groups())
+    if pattern and not passed and not failed and not skipped:
+        return 0, 0, 0  # the pattern may mean a unit test; main() complains when it means none
     return passed, failed if failed or code == 0 else 1, skipped
 
 
