@@ -16,7 +16,7 @@
     X(PORT_BUSY,            "PortBusy",          "Another program holds the port.",                         \
       "Close that program (a terminal, an editor, ModemManager), then try again.")                          \
     X(PORT_GONE,            "PortGone",          "The port has gone away.",                                 \
-      "Plug the adapter in again, then repeat the command: verified regions are not written twice.")        \
+      "Plug the adapter in again: a flash goes on by itself, verified regions are not written twice.")      \
     X(PORT_FAILED,          "PortFailed",        "The port can't be used.",                                 \
       "Check that wipyd may open it (group dialout) and that it is a serial port.")                         \
     X(BAUD_UNSUPPORTED,     "BaudUnsupported",   "The adapter can't do this baud rate.",                    \
@@ -102,6 +102,25 @@
       "Take the pin off first: wipyctl firmware unpin")                                                     \
     X(QUARANTINED,          "Quarantined",       "The package is in quarantine.",                           \
       "See why with: wipyctl firmware show; an administrator may release it.")                              \
+    X(POLICY_OFF,           "PolicyOff",         "The policy here is off: the port is never opened.",       \
+      "Change it first: wipyctl policy DEVICE ask")                                                         \
+    X(ADAPTER_UNHANDLED,    "AdapterUnhandled",  "This kind of adapter is not handled yet.",                \
+      "Use an FTDI or CP210x adapter; wipyctl explain DEVICE says what is missing.")                        \
+    X(NO_SUCH_BOARD,        "NoSuchBoard",       "No such board is known.",                                 \
+      "See: wipyctl board list")                                                                            \
+    X(NO_SUCH_SLOT,         "NoSuchSlot",        "No such slot is known.",                                  \
+      "See: wipyctl list; a slot is known once something was plugged in there.")                            \
+    X(NO_SUCH_BACKUP,       "NoSuchBackup",      "There is no such backup.",                                \
+      "See: wipyctl backup list")                                                                           \
+    X(BACKUP_INVALID,       "BackupInvalid",     "The backup can't be put back as it is.",                  \
+      "Choose another generation: wipyctl backup list MAC")                                                 \
+    X(OTHER_BOARDS_BACKUP,  "OtherBoardsBackup", "The backup is another board's.",                          \
+      "Keys and addresses in there belong to one board only; choose this board's own.")                     \
+    X(IN_USE,               "InUse",             "It is in use.",                                           \
+      "Unplug it first, or wait for the job there to end.")                                                 \
+    X(TOO_MANY_ATTEMPTS,    "TooManyAttempts",   "The job was cut off too often.",                          \
+      "See why with: wipyctl history; check cable and hub, then repeat the command.")                       \
+    X(SUPERSEDED,           "Superseded",        "A newer job took this one's place.", "")                  \
     X(JOB_FINISHED,         "JobFinished",       "The job is over already.", "")                             \
     X(INVALID_ARGUMENT,     "InvalidArgument",   "An argument is not valid.",                               \
       "See: wipyctl --help")                                                                                \
@@ -110,7 +129,7 @@
     X(CANCELLED,            "Cancelled",         "The job was cancelled.",                                  \
       "Repeat the command to go on: verified regions are not written twice.")                               \
     X(SHUTTING_DOWN,        "ShuttingDown",      "wipyd was stopped during the job.",                       \
-      "Repeat the command to go on: verified regions are not written twice.")                               \
+      "A flash goes on by itself when wipyd runs again: verified regions are not written twice.")           \
     X(NO_MEMORY,            "NoMemory",          "Not enough memory.", "Try again later.")                   \
     X(SYSTEM,               "System",            "The system refused something.",                           \
       "See the journal: journalctl -u wipyd")

@@ -8,10 +8,15 @@
 #define WIPYD_JOB_PATH      WIPYD_ROOT_PATH "/job"      /* + "/" + decimal id */
 #define WIPYD_FIRMWARE_PATH WIPYD_ROOT_PATH "/firmware" /* + "/" + first 16 hex digits of the SHA-256 */
 
+#define WIPYD_BOARD_PATH WIPYD_ROOT_PATH "/board" /* + "/" + the MAC's 12 hex digits */
+#define WIPYD_SLOT_PATH  WIPYD_ROOT_PATH "/slot"  /* + "/" + bus label of the slot's name */
+
 #define WIPYD_MANAGER_INTERFACE  "org.wipyd1.Manager"
 #define WIPYD_DEVICE_INTERFACE   "org.wipyd1.Device"
 #define WIPYD_JOB_INTERFACE      "org.wipyd1.Job"
 #define WIPYD_FIRMWARE_INTERFACE "org.wipyd1.Firmware"
+#define WIPYD_BOARD_INTERFACE    "org.wipyd1.Board"
+#define WIPYD_SLOT_INTERFACE     "org.wipyd1.Slot"
 
 /* Error names are this prefix and the Name column of the table in error.h. */
 #define WIPYD_ERROR_PREFIX "org.wipyd1.Error."

@@ -17,6 +17,12 @@ static const char *const job_states[] = {
 #undef X
 };
 
+static const char *const job_kinds[] = {
+#define X(symbol, word) [WIPYD_JOB_KIND_##symbol] = word,
+    WIPYD_JOB_KIND_TABLE(X)
+#undef X
+};
+
 const char *wipyd_phase_word(enum wipyd_phase phase) {
     return phases[phase].word;
 }
@@ -45,6 +51,19 @@ enum wipyd_job_state wipyd_job_state_from_word(const char *word) {
         if (!strcmp(job_states[i], word))
             break;
     return (enum wipyd_job_state)i;
+}
+
+const char *wipyd_job_kind_word(enum wipyd_job_kind kind) {
+    return job_kinds[kind];
+}
+
+enum wipyd_job_kind wipyd_job_kind_from_word(const char *word) {
+    size_t i;
+
+    for (i = 0; i < WIPYD_JOB_KIND_COUNT; i++)
+        if (!strcmp(job_kinds[i], word))
+            break;
+    return (enum wipyd_job_kind)i;
 }
 
 _Bool wipyd_job_state_is_final(enum wipyd_job_state state) {

@@ -34,15 +34,18 @@ enum wipyd_phase {
         WIPYD_PHASE_COUNT
 };
 
-/* What became of a job. A job that waits for a person (UserAction is set) is "waiting". */
+/* What became of a job. A job that waits for a person (UserAction is set) is "waiting"; one that was cut off
+ * by an unplug, or by the end of the daemon, is "interrupted": it goes on by itself when its board is back.
+ */
 /* clang-format off */
-#define WIPYD_JOB_STATE_TABLE(X) \
-    X(QUEUED,    "queued")       \
-    X(RUNNING,   "running")      \
-    X(WAITING,   "waiting")      \
-    X(DONE,      "done")         \
-    X(FAILED,    "failed")       \
-    X(CANCELLED, "cancelled")
+#define WIPYD_JOB_STATE_TABLE(X)   \
+    X(QUEUED,      "queued")       \
+    X(RUNNING,     "running")      \
+    X(WAITING,     "waiting")      \
+    X(INTERRUPTED, "interrupted")  \
+    X(DONE,        "done")         \
+    X(FAILED,      "failed")       \
+    X(CANCELLED,   "cancelled")
 /* clang-format on */
 
 enum wipyd_job_state {
@@ -52,11 +55,27 @@ enum wipyd_job_state {
         WIPYD_JOB_STATE_COUNT
 };
 
+/* clang-format off */
+#define WIPYD_JOB_KIND_TABLE(X) \
+    X(FLASH,    "flash")        \
+    X(IDENTIFY, "identify")     \
+    X(RESTORE,  "restore")
+/* clang-format on */
+
+enum wipyd_job_kind {
+#define X(symbol, word) WIPYD_JOB_KIND_##symbol,
+    WIPYD_JOB_KIND_TABLE(X)
+#undef X
+        WIPYD_JOB_KIND_COUNT
+};
+
 /* Words and labels have static storage. The from_ functions give _COUNT for an unknown word. */
 const char *wipyd_phase_word(enum wipyd_phase phase);
 const char *wipyd_phase_label(enum wipyd_phase phase);
 enum wipyd_phase wipyd_phase_from_word(const char *word);
 const char *wipyd_job_state_word(enum wipyd_job_state state);
 enum wipyd_job_state wipyd_job_state_from_word(const char *word);
+const char *wipyd_job_kind_word(enum wipyd_job_kind kind);
+enum wipyd_job_kind wipyd_job_kind_from_word(const char *word);
 /* Done, failed or cancelled: nothing more will happen. */
 _Bool wipyd_job_state_is_final(enum wipyd_job_state state);

@@ -11,9 +11,11 @@
 
 #include "daemon/base/clean.h"
 #include "daemon/base/fault.h"
+#include "proto/policy.h"
 
-#define CONFIG_PORTS_MAX   64
-#define CONFIG_SOURCES_MAX 8
+#define CONFIG_PORTS_MAX    64
+#define CONFIG_SOURCES_MAX  8
+#define CONFIG_ADAPTERS_MAX 32
 #define CONFIG_SOURCE_DEFAULT                                                                                \
     "https://software.pycom.io/findupgrade?key=wipy.wipy%20with%20esp32&redirect=false&type=all"
 
@@ -29,11 +31,31 @@ struct config_source {
     char *url; /* http or https, printable ASCII; of a folder its absolute path; owned */
 };
 
+/* A USB serial adapter. */
+struct config_adapter {
+    uint16_t vendor, product;
+    char name[32];
+};
+
 struct config {
     char *state_directory; /* [daemon] state-directory, default $STATE_DIRECTORY or /var/lib/wipyd; owned */
     uint32_t log_level;    /* [daemon] log-level: error warning notice info debug; syslog's number */
     uint32_t baud;         /* [flash] baud, 9600..4000000, default 115200: the rate to climb to */
-    uint32_t connect_timeout_s;    /* [flash] connect-timeout, 1..3600, default 60: wait for the boot ROM */
+    uint32_t connect_timeout_s; /* [flash] connect-timeout, 1..3600, default 60: wait for the boot ROM */
+    uint32_t
+        attempts; /* [flash] attempts, 1..100, default 5: how often a job is begun, cut-off ones included */
+    /* [boards] policy: off, ask, wipy (the default) or any: where neither board, slot nor wipyctl says
+     * another. */
+    enum board_policy policy;
+    uint32_t settle_ms; /* [boards] settle, 0..60000, default 1000: a port that was plugged in is left alone
+                           so long */
+    uint32_t syncs;     /* [boards] syncs, 0..20, default 4: sent after plug-in to a port that isn't armed */
+    uint32_t listen_ms; /* [boards] listen, 0..3000, default 500: before the first SYNC, and after the last */
+    uint32_t coach_s; /* [boards] coach, 0..86400, default 600: how long a port is listened to while a person
+                         is expected to do something */
+    /* [adapters] adapter = VVVV:PPPP NAME, repeatable: USB ids (hex) served besides the built-in ones. */
+    struct config_adapter adapters[CONFIG_ADAPTERS_MAX];
+    unsigned n_adapters;
     char *ports[CONFIG_PORTS_MAX]; /* [ports] port = PATH, repeatable, and --port: ports that udev doesn't
                                       know; owned */
     unsigned n_ports;

@@ -1,10 +1,12 @@
 #pragma once
 
 /*
- * The devices and the jobs on them. At most one job a device.
- * Happy path: fleet_new, fleet_flash or fleet_identify, events, fleet_close.
- * Failure modes: each call that can be refused says so by a wipyd_error and a fault; a job's own failure is
- * in its status. Pointers to devices stay good until close, to jobs until their removed event.
+ * The devices that there are, what is known and wanted of the boards on them, and the jobs; at most one job a
+ * device. Every event leads to one decision (decision.h), which is recorded and acted on. Happy path:
+ * fleet_new, fleet_start, events, fleet_close. Failure modes: each call that can be refused says so by a
+ * wipyd_error and a fault; a job's own failure is in its status. A flash or a restore that is cut off stays,
+ * interrupted, and goes on when its board is back. Pointers to devices and jobs stay good until their removed
+ * event.
  */
 
 #include <stdbool.h>
@@ -14,32 +16,72 @@
 #include "daemon/base/clean.h"
 #include "daemon/base/config.h"
 #include "daemon/base/fault.h"
+#include "daemon/board/decision.h"
+#include "daemon/board/ledger.h"
 #include "daemon/firmware/store.h"
+#include "daemon/flash/backup.h"
 #include "daemon/flash/job.h"
 
+/* So many at once: ports beyond are logged and left out. */
+#define FLEET_DEVICES_MAX 256
+
 struct fleet;
+struct attendance;
 
 struct fleet_device {
-    char *name; /* "ttyUSB0": the last part of node */
+    char *name; /* "ttyUSB0": the last part of node; made different from the others' where two are the same */
     char *node;
     bool is_present;
-    struct fleet_job *job;    /* under way, or NULL */
-    struct flash_board board; /* by the last job that reached the chip */
-    uint64_t seen_us;         /* since 1970; 0 never */
+    bool is_by_hand;            /* from the configuration or --port, and udev doesn't know it */
+    struct fleet_job *job;      /* under way, or NULL */
+    struct flash_board board;   /* what was learned of the board there, this time that it is plugged in */
+    uint64_t seen_us;           /* when a ROM last answered here, since 1970; 0 never */
+    char slot[RECORD_SLOT_MAX]; /* by hand: the node */
+    char adapter[32], serial[64];
+    const char *unhandled; /* NULL, or why this adapter isn't served */
+    /* the decision that holds, what it was made of, and for people */
+    struct decision_state decided;
+    unsigned rule;
+    uint64_t decided_us;
+    char event[32];
+    char reason[320]; /* one sentence */
+    char advice[200]; /* one sentence, or empty: the next step of a person */
+    char holder[64];  /* of a port that another program has */
+    struct attendance *attendance;
+};
+
+struct fleet_attempt {
+    uint64_t ended_us;
+    char reason[320]; /* why it was cut off */
 };
 
 struct fleet_job {
     uint32_t id;
-    struct fleet_device *device;
-    struct flash_job *flash;
-    uint64_t expires_ms; /* on the loop's clock; 0: not finished */
+    struct fleet_device *device; /* NULL: cut off, and its board is not back */
+    struct flash_job
+        *flash; /* the attempt under way or the last one; NULL: that was before the daemon started */
+    struct job_record record;       /* what is kept of it; state and kind are these */
+    struct flash_status status;     /* of the attempt; kept up to date, and good also where flash is NULL */
+    struct fleet_attempt *attempts; /* those that were cut off, in order */
+    unsigned n_attempts;
+    uint64_t expires_ms; /* on the loop's clock; 0: not over */
+    struct fleet_job_source *source;
 };
 
 struct fleet_events {
+    void (*on_device_added)(void *userdata, struct fleet_device *device);
     void (*on_device_changed)(void *userdata, struct fleet_device *device);
+    void (*on_device_removed)(void *userdata, struct fleet_device *device); /* about to go */
     void (*on_job_added)(void *userdata, struct fleet_job *job);
-    void (*on_job_changed)(void *userdata, struct fleet_job *job); /* often; also when it finished */
+    void (*on_job_changed)(void *userdata,
+                           struct fleet_job *job); /* often; also when it is over or interrupted */
     void (*on_job_removed)(void *userdata, struct fleet_job *job); /* about to go */
+    /* The ledger's; is_new: it wasn't there before. */
+    void (*on_board)(void *userdata, const struct board_record *board, bool is_new);
+    void (*on_board_forgotten)(void *userdata, const struct board_record *board);
+    void (*on_slot)(void *userdata, const struct slot_record *slot, bool is_new);
+    void (*on_slot_forgotten)(void *userdata, const struct slot_record *slot);
+    void (*on_default_policy)(void *userdata);
 };
 
 struct fleet_options {
@@ -47,28 +89,50 @@ struct fleet_options {
     uint32_t baud;       /* 0: as configured */
     uint32_t connect_timeout_s;
     bool dry_run;
+    bool repl;         /* of a look: the running program may be stopped to ask for uname */
+    const char *parts; /* of a restore: "config,nvs" and the like; NULL: config,nvs */
+    const char *by;    /* who asks; NULL: "policy" */
 };
 
-/* config, store and events: borrowed until on_closed. Negative errno. */
-must_check int fleet_new(struct fleet **ret, uv_loop_t *loop, const struct config *config,
-                         struct firmware_store *store, const struct fleet_events *events, void *userdata);
-/* Ends all jobs with SHUTTING_DOWN and calls on_closed from the loop when they are over; the object is gone
- * then. */
+/* config, store, records, queue and events: borrowed until on_closed. Blocking: reads the records. */
+must_check enum wipyd_error fleet_new(struct fleet **ret, uv_loop_t *loop, const struct config *config,
+                                      struct firmware_store *store, struct records *records,
+                                      struct work_queue *queue, const struct fleet_events *events,
+                                      void *userdata, struct fault *fault);
+/* From here on ports are watched and attended to; negative errno. */
+must_check int fleet_start(struct fleet *fleet);
+/* The store has changed: firmware came or went. */
+void fleet_on_firmware(struct fleet *fleet);
+/* Ends all jobs with SHUTTING_DOWN (a flash or restore: interrupted) and calls on_closed from the loop when
+ * they are over and everything is written; the object is gone then. */
 void fleet_close(struct fleet *fleet, void (*on_closed)(void *userdata), void *userdata);
 
-/* By name, node or MAC; NULL: none, or more than one board with that MAC. */
+/* By name, node, slot, label of slot or board, or MAC; NULL: none, or more than one. */
 struct fleet_device *fleet_find_device(struct fleet *fleet, const char *name);
 struct fleet_job *fleet_find_job(struct fleet *fleet, uint32_t id);
 /* The ones there are, in order; NULL past the last. */
 struct fleet_device *fleet_device_at(struct fleet *fleet, unsigned index);
 struct fleet_job *fleet_job_at(struct fleet *fleet, unsigned index);
+/* For looking at and changing boards, slots and the default policy: every change is decided on again by
+ * itself. */
+struct ledger *fleet_ledger(struct fleet *fleet);
+/* The policy that holds for a device. ret_from: "board", "slot" or "default", static storage. */
+enum board_policy fleet_policy(struct fleet *fleet, const struct fleet_device *device, const char **ret_from);
+bool fleet_is_armed(struct fleet *fleet, const struct fleet_device *device);
+/* The board's label, else the slot's, else "". */
+const char *fleet_label(struct fleet *fleet, const struct fleet_device *device);
+/* The state as it is now, and the rule: what explain prints. */
+void fleet_explain(struct fleet *fleet, struct fleet_device *device, struct decision_state *ret,
+                   unsigned *ret_rule);
+const char *fleet_backup_folder(const struct fleet *fleet);
 
-/* Flashes a package of the store. DEVICE_BUSY, NO_SUCH_FIRMWARE, QUARANTINED, NO_MEMORY, SYSTEM. */
+/* Flashes a package of the store. DEVICE_BUSY, POLICY_OFF, ADAPTER_UNHANDLED, NO_SUCH_FIRMWARE, QUARANTINED,
+ * NO_MEMORY, SYSTEM, SHUTTING_DOWN. A look that is under way gives way. A job that was cut off on the same
+ * board or slot ends, superseded, once this one has reached that board. */
 must_check enum wipyd_error fleet_flash(struct fleet *fleet, struct fleet_device *device,
                                         const struct fleet_options *options, struct fleet_job **ret,
                                         struct fault *fault);
-/* Flashes the package in fd, a file that can't change; takes ownership of fd in any case. DEVICE_BUSY,
- * NO_MEMORY. */
+/* Flashes the package in fd, a file that can't change; takes ownership of fd in any case. */
 must_check enum wipyd_error fleet_flash_file(struct fleet *fleet, struct fleet_device *device, int fd,
                                              uint64_t bytes, const char *name,
                                              const struct fleet_options *options, struct fleet_job **ret,
@@ -76,5 +140,18 @@ must_check enum wipyd_error fleet_flash_file(struct fleet *fleet, struct fleet_d
 must_check enum wipyd_error fleet_identify(struct fleet *fleet, struct fleet_device *device,
                                            const struct fleet_options *options, struct fleet_job **ret,
                                            struct fault *fault);
-/* JOB_FINISHED. */
+/* Puts a generation of a board's own data back, to that board alone: mac "30:ae:a4:01:02:03", backup: its
+ * name. INVALID_ARGUMENT for parts; what is wrong with the backup is the job's error. */
+must_check enum wipyd_error fleet_restore(struct fleet *fleet, struct fleet_device *device, const char *mac,
+                                          const char *backup, const struct fleet_options *options,
+                                          struct fleet_job **ret, struct fault *fault);
+/* Looks at the port now, because a person asks: may speak to the REPL; writes nothing to the flash. done
+ * comes later, from the loop, when the device's properties are up to date; fault NULL: done. DEVICE_BUSY,
+ * POLICY_OFF, ADAPTER_UNHANDLED, PORT_BUSY, PORT_GONE, PORT_FAILED, SHUTTING_DOWN come to done too. */
+typedef void (*fleet_look_fn)(void *userdata, const struct fault *fault);
+void fleet_look(struct fleet *fleet, struct fleet_device *device, const struct fleet_options *options,
+                fleet_look_fn done, void *userdata);
+/* JOB_FINISHED. An interrupted job is over at once. */
 must_check enum wipyd_error fleet_cancel(struct fleet *fleet, struct fleet_job *job, struct fault *fault);
+/* Who asked, where that became known only after the job began; copied. */
+void fleet_set_by(struct fleet *fleet, uint32_t job_id, const char *by);

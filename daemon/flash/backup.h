@@ -29,4 +29,24 @@ void backup_load_newest(const char *folder, const char *mac, const struct backup
 /* Saves all parts. BACKUP_FAILED. */
 must_check enum wipyd_error backup_save(const char *folder, const char *mac, uint32_t job_id,
                                         const struct backup *backup, struct fault *fault);
+/* A generation there is. */
+struct backup_entry {
+    char mac[18];  /* "30:ae:a4:01:02:03" */
+    char name[64]; /* its folder's: it begins with the time, "20261122T101500.123Z-7" */
+    uint64_t saved_us;
+    uint32_t sizes[BACKUP_PARTS]; /* bytes; 0: it has no such part */
+};
+/* All generations, or those of one board (mac as above; NULL: all), by board, newest first. *ret is to be
+ * freed. No folder: none. Negative errno. Blocking. */
+must_check int backup_list(const char *folder, const char *mac, struct backup_entry **ret, size_t *ret_n);
+/* Reads the parts wanted (1 << enum backup_part) of a generation, with the sizes that its files have, offsets
+ * 0. NO_SUCH_BACKUP, BACKUP_INVALID (a part wanted isn't there, or its size makes no sense), NO_MEMORY,
+ * SYSTEM. mac and name come from a caller: nothing outside of folder is ever opened. Blocking. */
+must_check enum wipyd_error backup_read(const char *folder, const char *mac, const char *name, unsigned parts,
+                                        struct backup *ret, struct fault *fault);
+/* Opens one part's file for reading; the same errors. *ret is the caller's. */
+must_check enum wipyd_error backup_open(const char *folder, const char *mac, const char *name,
+                                        enum backup_part part, int *ret, struct fault *fault);
+/* "config", "nvs", "otadata". */
+const char *backup_part_word(enum backup_part part);
 void backup_deinit(struct backup *backup);

@@ -50,16 +50,25 @@ struct flash_status {
     uint64_t started_us, finished_us; /* since 1970 */
     uint64_t phase_us[WIPYD_PHASE_COUNT];
     uint64_t wire_sent, wire_received; /* bytes, in the phases begin and write */
+    uint32_t retries;                  /* pieces begun again */
     struct flash_board board;
+    char
+        confirmed_release[FIRMWARE_RELEASE_MAX]; /* the firmware's own word in boot-check; empty: not heard */
 };
 
 struct flash_job_request {
     uint32_t id;
     const char *node;   /* the port's path; copied */
     const char *device; /* its name, for the log; copied */
-    bool identify_only; /* read, write nothing, and search the flash thoroughly for board and release */
-    bool dry_run;       /* stop after comparing */
-    uint32_t baud;      /* to climb to */
+    /* FLASH. IDENTIFY: read, write nothing, and search the flash thoroughly for board and release. RESTORE:
+     * write what backup_read gives for restore_mac and restore_backup, to that board alone. */
+    enum wipyd_job_kind kind;
+    bool dry_run;   /* stop after comparing */
+    bool may_reset; /* DTR and RTS may be used, where the port has them */
+    bool any_esp32; /* flash a board whose image names no board type of Pycom's, too */
+    const char *restore_mac, *restore_backup; /* copied; NULL unless RESTORE */
+    unsigned restore_parts;                   /* 1 << enum backup_part, or-ed */
+    uint32_t baud;                            /* to climb to */
     uint32_t connect_timeout_ms;
     /* What to flash: a package (a reference is taken), or package_fd to read one from: a file that can't
      * change, of package_bytes; its ownership is taken even when the start fails. -1 and NULL to identify. */
@@ -92,5 +101,5 @@ struct firmware_package *flash_job_package(const struct flash_job *job);
 const char *flash_job_package_name(const struct flash_job *job);
 const struct flash_piece *flash_job_pieces(const struct flash_job *job, unsigned *n);
 uint32_t flash_job_id(const struct flash_job *job);
-bool flash_job_is_identify(const struct flash_job *job);
+enum wipyd_job_kind flash_job_kind(const struct flash_job *job);
 bool flash_job_is_dry_run(const struct flash_job *job);

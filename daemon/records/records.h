@@ -14,6 +14,8 @@
 
 #include "daemon/base/clean.h"
 #include "daemon/base/fault.h"
+#include "proto/phase.h"
+#include "proto/policy.h"
 
 struct records;
 
@@ -60,3 +62,116 @@ must_check int records_list_firmware(struct records *records, struct firmware_re
 /* Small facts by name ("poll.next"). get: -ENOENT when there is none; *ret is to be freed. */
 must_check int records_put_value(struct records *records, const char *name, const char *value);
 must_check int records_get_value(struct records *records, const char *name, char **ret);
+
+/* Text of a fixed size, so that a record is copied by assignment; longer text is refused with -EINVAL. */
+#define RECORD_LABEL_MAX 64
+#define RECORD_SLOT_MAX  256
+
+/* A board, by its MAC: what is known of it, and what is wanted for it. */
+struct board_record {
+    char mac[18];                /* "30:ae:a4:01:02:03" */
+    char board[32], release[64]; /* by the image on flash when it was last seen; empty: unknown or blank */
+    char chip[64];
+    uint64_t flash_bytes;
+    char label[RECORD_LABEL_MAX];
+    enum board_policy policy;
+    char pin[64];               /* the release that it is to have; empty: the newest */
+    char slot[RECORD_SLOT_MAX]; /* where it was last seen */
+    uint64_t first_seen_us, seen_us;
+    char flashed_sha256[65], flashed_release[64]; /* the package last flashed and verified; empty: never */
+    uint64_t flashed_us;
+    uint64_t chosen_us; /* that package was a person's own choice, made then: a version or a file was named;
+                           0: no */
+    char failed_sha256[65]; /* the package of the last `failures` jobs, all of which failed */
+    uint32_t failures;
+    char confirmed_release[64]; /* the running firmware's own word after that flash; empty: not heard yet */
+    uint64_t confirmed_us;
+};
+
+/* A place where adapters are plugged in. */
+struct slot_record {
+    char name[RECORD_SLOT_MAX]; /* ID_PATH */
+    char label[RECORD_LABEL_MAX];
+    enum board_policy policy;
+    bool is_armed;
+    char mac[18]; /* of the board last seen there; empty: none */
+    uint64_t seen_us;
+};
+
+/* A job, from its beginning on. */
+struct job_record {
+    uint32_t id;
+    enum wipyd_job_kind kind;
+    enum wipyd_job_state state;
+    char device[64], slot[RECORD_SLOT_MAX], mac[18]; /* where it was last; mac empty: not reached yet */
+    char by[32];                                     /* "policy", or "uid 1000" */
+    char sha256[65], package[256];                   /* of the package file, and its name; empty: none */
+    bool is_chosen;                                  /* a version or a file was named */
+    bool is_dry_run;
+    bool is_spooled; /* the package was handed over: it lies in the spool, not in the store */
+    char board[32], from_release[64], to_release[64];
+    uint64_t bytes_total, bytes_done;         /* of image: to be written, and written */
+    uint32_t baud, wanted_baud;               /* reached, and to climb to */
+    uint32_t retries;                         /* pieces begun again */
+    uint32_t attempts;                        /* connections begun: 1 for a job that was never cut off */
+    char phase[16];                           /* in which it ended, or was cut off */
+    char error[64], error_text[320];          /* bus name and story; empty: none */
+    char restore_mac[18], restore_backup[64]; /* of a restore: which generation */
+    char confirmed_release[64];
+    uint64_t started_us, finished_us;
+};
+
+/* Why an attempt of a job ended, where that was not the job's end. */
+struct attempt_record {
+    uint32_t job, number; /* from 1 */
+    uint64_t ended_us;
+    char reason[320];
+};
+
+/* What was decided of a device, and everything it was decided by. */
+struct decision_record {
+    uint64_t at_us;
+    char device[64], slot[RECORD_SLOT_MAX], mac[18];
+    char event[32]; /* what led to it */
+    char verdict[16], rule[32];
+    char state[2048]; /* decision_state_print's text */
+};
+
+struct records_query {
+    const char *mac, *slot; /* NULL: any */
+    uint64_t since_us;
+    uint32_t limit; /* 0: 1000 */
+};
+
+/* put: inserts, or replaces the one of the same key, in one transaction that is on disk on return. list: an
+ * array to be freed, NULL when empty. Negative errno. */
+must_check int records_put_board(struct records *records, const struct board_record *board);
+must_check int records_delete_board(struct records *records,
+                                    const char *mac); /* and what it was flashed with */
+must_check int records_list_boards(struct records *records, struct board_record **ret, size_t *ret_n);
+must_check int records_put_slot(struct records *records, const struct slot_record *slot);
+must_check int records_delete_slot(struct records *records, const char *name);
+must_check int records_list_slots(struct records *records, struct slot_record **ret, size_t *ret_n);
+must_check int records_put_job(struct records *records, const struct job_record *job);
+must_check int records_put_attempt(struct records *records, const struct attempt_record *attempt);
+/* Newest first. */
+must_check int records_list_jobs(struct records *records, const struct records_query *query,
+                                 struct job_record **ret, size_t *ret_n);
+/* Those that aren't over, in order of id: what a daemon that was killed has left. */
+must_check int records_list_open_jobs(struct records *records, struct job_record **ret, size_t *ret_n);
+/* In order of number. */
+must_check int records_list_attempts(struct records *records, uint32_t job, struct attempt_record **ret,
+                                     size_t *ret_n);
+/* The highest id that was ever put, also when its job is gone; 0: none. */
+must_check int records_last_job(struct records *records, uint32_t *ret);
+/* The last 20,000 are kept. */
+must_check int records_put_decision(struct records *records, const struct decision_record *decision);
+must_check int records_list_decisions(struct records *records, const struct records_query *query,
+                                      struct decision_record **ret, size_t *ret_n);
+/* Package sha256 was flashed to that board and verified. */
+struct flashed_record {
+    char mac[18], sha256[65];
+    uint64_t at_us;
+};
+must_check int records_put_flashed(struct records *records, const struct flashed_record *flashed);
+must_check int records_list_flashed(struct records *records, struct flashed_record **ret, size_t *ret_n);

@@ -1,0 +1,86 @@
+#pragma once
+
+/*
+ * What is remembered of boards and slots, and wanted for them: in memory as the database has it, which
+ * follows behind on the work queue. Also the way of all other facts (jobs, attempts, decisions) to the
+ * database and back.
+ *
+ * Happy path: ledger_open (blocking, before the loop runs), looks and puts, ledger_close.
+ * Failure modes: a change that was asked for (done is given) shows in memory, and in an event, only when it
+ * is on disk; done gets a fault when it can't be (SYSTEM, NO_MEMORY, INVALID_ARGUMENT). A fact that was
+ * learned (done NULL) shows at once; that it can't be written is logged, and tried again with the next fact
+ * of the same key. A database that was found damaged and replaced gets all boards, slots and flashed packages
+ * again.
+ */
+
+#include <uv.h>
+
+#include "daemon/loop/work_queue.h"
+#include "daemon/records/records.h"
+
+struct ledger;
+
+struct ledger_events {
+    /* Memory has changed. Not for what was there at ledger_open. is_new: it wasn't there before. */
+    void (*on_board)(void *userdata, const struct board_record *board, bool is_new);
+    void (*on_board_forgotten)(void *userdata, const struct board_record *board); /* about to go */
+    void (*on_slot)(void *userdata, const struct slot_record *slot, bool is_new);
+    void (*on_slot_forgotten)(void *userdata, const struct slot_record *slot);
+    void (*on_default_policy)(void *userdata);
+};
+
+/* fault: NULL when it was done. From the loop, never from inside the call that asked. */
+typedef void (*ledger_fn)(void *userdata, const struct fault *fault);
+
+/* records, queue, events: borrowed until on_closed. configured_policy: the default where nobody set one. */
+must_check enum wipyd_error ledger_open(struct ledger **ret, struct records *records,
+                                        struct work_queue *queue, enum board_policy configured_policy,
+                                        const struct ledger_events *events, void *userdata,
+                                        struct fault *fault);
+/* Lets all that was put be written and answered, then calls on_closed from the loop; the object is gone then.
+ * Nothing may be put any more. */
+void ledger_close(struct ledger *ledger, void (*on_closed)(void *userdata), void *userdata);
+
+/* NULL: none, past the end. Borrowed until the next turn of the loop. In order of mac and of name. */
+const struct board_record *ledger_board_at(const struct ledger *ledger, unsigned index);
+const struct board_record *ledger_board(const struct ledger *ledger, const char *mac);
+const struct slot_record *ledger_slot_at(const struct ledger *ledger, unsigned index);
+const struct slot_record *ledger_slot(const struct ledger *ledger, const char *name);
+enum board_policy ledger_default_policy(const struct ledger *ledger);
+
+/* The record is copied. done may be NULL: see above. */
+void ledger_put_board(struct ledger *ledger, const struct board_record *board, ledger_fn done,
+                      void *userdata);
+void ledger_forget_board(struct ledger *ledger, const char *mac, ledger_fn done, void *userdata);
+void ledger_put_slot(struct ledger *ledger, const struct slot_record *slot, ledger_fn done, void *userdata);
+void ledger_forget_slot(struct ledger *ledger, const char *name, ledger_fn done, void *userdata);
+/* UNSET: the configured one again. */
+void ledger_set_default_policy(struct ledger *ledger, enum board_policy policy, ledger_fn done,
+                               void *userdata);
+
+/* Whether that package was ever flashed to that board and verified. */
+bool ledger_was_flashed(const struct ledger *ledger, const char *mac, const char *sha256);
+void ledger_note_flashed(struct ledger *ledger, const char *mac, const char *sha256, uint64_t at_us);
+
+/* Facts; copied, behind. */
+void ledger_put_job(struct ledger *ledger, const struct job_record *job);
+void ledger_put_attempt(struct ledger *ledger, const struct attempt_record *attempt);
+void ledger_put_decision(struct ledger *ledger, const struct decision_record *decision);
+
+/* What ledger_open found that wasn't over, in order of id, and the highest id ever given. */
+const struct job_record *ledger_open_job_at(const struct ledger *ledger, unsigned index);
+uint32_t ledger_last_job(const struct ledger *ledger);
+/* Of one of the open jobs; in order of number. Only good until the loop runs. */
+const struct attempt_record *ledger_open_attempt_at(const struct ledger *ledger, uint32_t job,
+                                                    unsigned index);
+
+/* Asks the database; query's strings are copied. jobs or decisions: n of them, newest first, borrowed until
+ * it returns; on a fault n is 0. */
+typedef void (*ledger_jobs_fn)(void *userdata, const struct fault *fault, const struct job_record *jobs,
+                               size_t n);
+typedef void (*ledger_decisions_fn)(void *userdata, const struct fault *fault,
+                                    const struct decision_record *decisions, size_t n);
+void ledger_list_jobs(struct ledger *ledger, const struct records_query *query, ledger_jobs_fn done,
+                      void *userdata);
+void ledger_list_decisions(struct ledger *ledger, const struct records_query *query, ledger_decisions_fn done,
+                           void *userdata);

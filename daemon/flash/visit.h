@@ -1,0 +1,77 @@
+#pragma once
+
+/*
+ * One look at a port: who is there? In this order, and not further than the request allows: listen; SYNC;
+ * where a ROM answers, read chip, MAC, eFuses, flash size, partition table, and board and release out of the
+ * image on flash; where firmware runs, its boot log, its banner, its uname. Then the port stays open, and
+ * silent, until it is closed or told to listen on.
+ *
+ * Happy path: flash_visit_start, on_report, perhaps flash_visit_listen and on_report again,
+ * flash_visit_close. Failure modes: a port that is held, can't be opened or goes away is a report like any
+ * other, with its fault; after one only flash_visit_close may follow. Until a ROM has answered nothing is
+ * sent but what the request allows, and no line is moved but at open (serial_port_open drops both) unless
+ * may_reset.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "daemon/base/clean.h"
+#include "daemon/base/fault.h"
+#include "daemon/esp/boot_log.h"
+#include "daemon/flash/job.h"
+#include "proto/policy.h"
+
+struct flash_visit;
+
+struct flash_visit_request {
+    const char *node, *device; /* copied */
+    uint32_t listen_ms;        /* before the first SYNC, and after the last */
+    unsigned syncs;            /* so many SYNC frames at most, unless the board says "waiting for download" */
+    bool may_reset;        /* DTR and RTS may bring the chip into download mode, and back into its firmware */
+    bool may_speak;        /* Ctrl-B to an idle prompt, where no ROM answers */
+    bool may_stop_program; /* with consent: Ctrl-C, raw REPL, uname; the program is started again after it */
+    bool is_quiet;         /* send nothing at all: only listen (syncs counts for nothing) */
+};
+
+struct flash_visit_report {
+    struct fault fault;   /* PORT_BUSY, PORT_GONE, PORT_FAILED, NO_MEMORY: nothing below counts; else NONE */
+    char holder[64];      /* of PORT_BUSY: "screen (pid 4711)", may be empty */
+    enum board_seen seen; /* DOWNLOAD: a ROM answered and was asked */
+    bool is_new;          /* of a report after flash_visit_listen: something was heard; false: time is up */
+    unsigned resets;      /* boots heard since the visit began */
+    unsigned downloads;   /* "waiting for download" heard since the visit began */
+    unsigned syncs;       /* SYNC frames sent since the visit began */
+    bool has_lines;       /* the port has DTR and RTS */
+    bool was_reset;       /* we reset the chip */
+    /* of DOWNLOAD */
+    bool is_esp32, is_encrypted, is_secure_boot;
+    struct flash_board
+        board;         /* board and release: of FIRMWARE by its banner or uname too, where it has said them */
+    bool is_confirmed; /* board and release are the running firmware's own words */
+    char quote[BOOT_LOG_LINE_MAX]; /* the line that decided; may be empty */
+};
+
+struct flash_visit_events {
+    /* Once after start, once after each flash_visit_listen; and, between, when the port goes away. Never from
+     * inside a call. report: borrowed. flash_visit_close and flash_visit_listen may be called from inside. */
+    void (*on_report)(void *userdata, struct flash_visit *visit, const struct flash_visit_report *report);
+};
+
+/* Finding out who holds a port takes the pool (serial_holder_find): a port that another program has open is
+ * reported as PORT_BUSY even where it isn't locked, and is not opened then. Negative errno. */
+must_check int flash_visit_start(struct flash_visit **ret, uv_loop_t *loop,
+                                 const struct flash_visit_request *request,
+                                 const struct flash_visit_events *events, void *userdata);
+/* Listens on for at most ms, sending nothing until the board says "waiting for download", which is answered
+ * by SYNCs (as many as the request had, at least one, unless it was quiet: then the report says downloads has
+ * risen and none is sent). Reports when something was learned: a ROM answered (and was read), a boot was
+ * heard and what followed has come to rest (its firmware's banner, nothing for 3 s after it, a panic, a
+ * brown-out), a deaf board; or, with is_new false, when time is up. Only after a report. */
+void flash_visit_listen(struct flash_visit *visit, uint64_t ms);
+/* A chip that was reset by us is reset into its firmware again first where give_back is set (a few 100 ms);
+ * what was under way never reports. on_closed comes from the loop, the port is free and the object gone then.
+ */
+void flash_visit_close(struct flash_visit *visit, bool give_back, void (*on_closed)(void *userdata),
+                       void *userdata);
