@@ -252,6 +252,16 @@ static int open_poll(struct daemon *daemon) {
     return tell(r, "polling");
 }
 
+static int open_fleet(struct daemon *daemon) {
+    struct fault fault;
+
+    if (fleet_new(&daemon->fleet, &daemon->loop, &daemon->config, daemon->store, daemon->records,
+                  daemon->queue, service_fleet_events(), daemon->service, &fault) == WIPYD_ERROR_NONE)
+        return 0;
+    log_error("%s", fault.story);
+    return -EIO;
+}
+
 static int open_service(struct daemon *daemon, const char *which_bus) {
     sd_bus *bus = NULL;
     int r = open_bus(which_bus, &bus);
@@ -283,12 +293,13 @@ static int start(struct daemon *daemon, const char *which_bus) {
     if (r >= 0)
         r = open_poll(daemon);
     if (r >= 0)
-        r = tell(fleet_new(&daemon->fleet, &daemon->loop, &daemon->config, daemon->store,
-                           service_fleet_events(), daemon->service),
-                 "ports");
+        r = open_fleet(daemon);
     if (r < 0)
         return r;
     service_attach(daemon->service, daemon->fleet, daemon->store, daemon->poll);
+    r = tell(fleet_start(daemon->fleet), "watching for ports");
+    if (r < 0)
+        return r;
     r = service_announce(daemon->service);
     if (r == -EEXIST)
         log_error("another wipyd is running on this bus");

@@ -52,6 +52,8 @@ struct decision_state {
     bool was_flashed_now; /* a job has verified its firmware, and the board hasn't started it yet that we know
                            */
     bool is_confirmed_now; /* and it has */
+    bool has_ended_now;    /* a job ended without success: nothing more is done unasked until it is plugged in
+                              again */
     /* the policy that holds */
     enum board_policy policy;
     /* who is there */

@@ -1,3 +1,5 @@
+/* The devices that there are, and the life of it all. */
+
 #include "daemon/board/fleet.h"
 
 #include <assert.h>
@@ -5,47 +7,184 @@
 #include <libgen.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include "daemon/base/log.h"
+#include "daemon/board/inside.h"
 
-enum {
-    JOB_STAYS_MS = 10 * 60 * 1000, /* a finished job stays visible */
-    JOBS_FINISHED_MAX = 128,
-};
+#define COPY(to, from) snprintf(to, sizeof(to), "%s", from)
 
-/* A folder whose entries tell whether ports are there; several ports may share one. */
-struct folder_watch {
-    uv_fs_event_t event;
-    struct fleet *fleet;
-    char path[4096];
-};
+/* ---- the list -------------------------------------------------------------------------------- */
 
-struct fleet {
-    uv_loop_t *loop;
-    const struct config *config;
-    struct firmware_store *store;
-    const struct fleet_events *events;
-    void *userdata;
-    char *backup_folder;
+static bool is_called(const struct fleet *fleet, const struct fleet_device *device, const char *name) {
+    const struct board_record *board = ledger_board(fleet->ledger, device->board.mac);
+    const struct slot_record *slot = ledger_slot(fleet->ledger, device->slot);
 
-    struct fleet_device **devices;
-    unsigned n_devices;
-    struct fleet_job **jobs; /* in order of id */
-    unsigned n_jobs, n_allocated;
-    uint32_t last_job_id;
+    return (*device->board.mac && !strcasecmp(device->board.mac, name)) || !strcmp(device->slot, name) ||
+           (board && *board->label && !strcmp(board->label, name)) ||
+           (slot && *slot->label && !strcmp(slot->label, name));
+}
 
-    uv_timer_t expiry;
-    struct folder_watch *watches[CONFIG_PORTS_MAX];
-    unsigned n_watches;
+struct fleet_device *fleet_find_device(struct fleet *fleet, const char *name) {
+    struct fleet_device *found = NULL;
 
-    bool is_closing;
-    unsigned n_pending; /* handles to be closed */
-    void (*on_closed)(void *userdata);
-    void *closed_userdata;
-};
+    for (unsigned i = 0; i < fleet->n_devices; i++)
+        if (!strcmp(fleet->devices[i]->name, name) || !strcmp(fleet->devices[i]->node, name))
+            return fleet->devices[i];
+    for (unsigned i = 0; i < fleet->n_devices; i++)
+        if (is_called(fleet, fleet->devices[i], name)) {
+            if (found)
+                return NULL;
+            found = fleet->devices[i];
+        }
+    return found;
+}
 
-/* ---- devices --------------------------------------------------------------------------------- */
+struct fleet_device *fleet_device_at(struct fleet *fleet, unsigned index) {
+    return index < fleet->n_devices ? fleet->devices[index] : NULL;
+}
+
+struct ledger *fleet_ledger(struct fleet *fleet) {
+    return fleet->ledger;
+}
+
+const char *fleet_backup_folder(const struct fleet *fleet) {
+    return fleet->backup_folder;
+}
+
+void fleet_explain(struct fleet *fleet, struct fleet_device *device, struct decision_state *ret,
+                   unsigned *ret_rule) {
+    fleet_facts(fleet, device, ret);
+    *ret_rule = decision_make(ret);
+}
+
+/* "ttyUSB0", or where there is one already, "ttyUSB0-2". */
+static char *new_name(const struct fleet *fleet, const char *node) {
+    const char *slash = strrchr(node, '/');
+    const char *base = slash ? slash + 1 : node;
+    char *name = NULL;
+
+    for (unsigned n = 1; n <= FLEET_DEVICES_MAX; n++) {
+        bool is_taken = false;
+
+        if ((n == 1 ? asprintf(&name, "%s", base) : asprintf(&name, "%s-%u", base, n)) < 0)
+            return NULL;
+        for (unsigned i = 0; i < fleet->n_devices; i++)
+            is_taken |= !strcmp(fleet->devices[i]->name, name);
+        if (!is_taken)
+            return name;
+        free(name);
+    }
+    return NULL;
+}
+
+static int add_device(struct fleet *fleet, const char *node, struct fleet_device **ret) {
+    struct fleet_device *device;
+    int r;
+
+    if (fleet->n_devices == FLEET_DEVICES_MAX)
+        return -ENOSPC;
+    device = calloc(1, sizeof *device);
+    if (!device)
+        return -ENOMEM;
+    device->node = strdup(node);
+    device->name = new_name(fleet, node);
+    r = device->node && device->name ? attendance_new(fleet, device) : -ENOMEM;
+    if (r < 0) {
+        free(device->node);
+        free(device->name);
+        free(device);
+        return r;
+    }
+    fleet->devices[fleet->n_devices++] = device;
+    *ret = device;
+    return 0;
+}
+
+static void drop(struct fleet_device **list, unsigned *n, const struct fleet_device *device) {
+    for (unsigned i = 0; i < *n; i++)
+        if (list[i] == device) {
+            (*n)--;
+            memmove(&list[i], &list[i + 1], (*n - i) * sizeof *list);
+            return;
+        }
+}
+
+static void on_device_timer_closed(uv_handle_t *handle) {
+    struct attendance *attendance = handle->data;
+    struct fleet_device *device = attendance->device;
+    struct fleet *fleet = attendance->fleet;
+
+    drop(fleet->leaving, &fleet->n_leaving, device);
+    free(device->name);
+    free(device->node);
+    free(device);
+    free(attendance);
+    fleet_close_when_idle(fleet);
+}
+
+void fleet_free_device(struct fleet_device *device) {
+    struct attendance *attendance = device->attendance;
+
+    if (uv_is_closing((uv_handle_t *)&attendance->timer))
+        return;
+    for (unsigned i = 0; i < attendance->fleet->n_jobs; i++)
+        if (attendance->fleet->jobs[i]->device == device)
+            attendance->fleet->jobs[i]->device = NULL;
+    uv_close((uv_handle_t *)&attendance->timer, on_device_timer_closed);
+}
+
+/* ---- ports of USB adapters ------------------------------------------------------------------- */
+
+static struct fleet_device *find_node(struct fleet *fleet, const char *node) {
+    for (unsigned i = 0; i < fleet->n_devices; i++)
+        if (!strcmp(fleet->devices[i]->node, node))
+            return fleet->devices[i];
+    return NULL;
+}
+
+static void on_usb_added(void *userdata, const struct usb_port *port) {
+    struct fleet *fleet = userdata;
+    struct fleet_device *device = find_node(fleet, port->node);
+    bool is_new = !device;
+    int r = 0;
+
+    if (fleet->is_closing)
+        return;
+    if (is_new)
+        r = add_device(fleet, port->node, &device);
+    if (r < 0) {
+        log_warning("%s can't be served: %s", port->node, strerror(-r));
+        return;
+    }
+    /* A port of the configuration that udev knows after all. */
+    device->is_by_hand = false;
+    device->unhandled = port->unhandled;
+    COPY(device->slot, port->slot);
+    COPY(device->adapter, port->adapter);
+    COPY(device->serial, port->serial);
+    if (is_new)
+        fleet->events->on_device_added(fleet->userdata, device);
+    attendance_begin(device, "plugged in");
+}
+
+static void on_usb_removed(void *userdata, const struct usb_port *port) {
+    struct fleet *fleet = userdata;
+    struct fleet_device *device = find_node(fleet, port->node);
+
+    if (fleet->is_closing || !device || device->is_by_hand)
+        return;
+    device->attendance->is_removed = true;
+    fleet->events->on_device_removed(fleet->userdata, device);
+    drop(fleet->devices, &fleet->n_devices, device);
+    fleet->leaving[fleet->n_leaving++] = device;
+    attendance_end(device);
+}
+
+static const struct usb_watch_events usb_events = { .on_added = on_usb_added, .on_removed = on_usb_removed };
+
+/* ---- ports from the configuration ------------------------------------------------------------ */
 
 static bool is_there(const char *node) {
     struct stat st;
@@ -53,13 +192,15 @@ static bool is_there(const char *node) {
     return stat(node, &st) == 0 && S_ISCHR(st.st_mode);
 }
 
-static void look_at(struct fleet *fleet, struct fleet_device *device) {
+static void look_at(struct fleet_device *device) {
     bool is_present = is_there(device->node);
 
-    if (is_present == device->is_present)
+    if (!device->is_by_hand || is_present == device->is_present)
         return;
-    device->is_present = is_present;
-    fleet->events->on_device_changed(fleet->userdata, device);
+    if (is_present)
+        attendance_begin(device, "plugged in");
+    else
+        attendance_end(device);
 }
 
 static void on_folder(uv_fs_event_t *event, const char *name, int what, int status) {
@@ -68,8 +209,10 @@ static void on_folder(uv_fs_event_t *event, const char *name, int what, int stat
     (void)name;
     (void)what;
     (void)status;
+    if (watch->fleet->is_closing)
+        return;
     for (unsigned i = 0; i < watch->fleet->n_devices; i++)
-        look_at(watch->fleet, watch->fleet->devices[i]);
+        look_at(watch->fleet->devices[i]);
 }
 
 static int watch_folder_of(struct fleet *fleet, const char *node) {
@@ -89,7 +232,7 @@ static int watch_folder_of(struct fleet *fleet, const char *node) {
         return -ENOMEM;
     watch->fleet = fleet;
     watch->event.data = watch;
-    snprintf(watch->path, sizeof watch->path, "%s", folder);
+    COPY(watch->path, folder);
     uv_fs_event_init(fleet->loop, &watch->event);
     fleet->watches[fleet->n_watches++] = watch;
     r = uv_fs_event_start(&watch->event, on_folder, watch->path, 0);
@@ -99,372 +242,211 @@ static int watch_folder_of(struct fleet *fleet, const char *node) {
     return 0;
 }
 
-static int add_device(struct fleet *fleet, const char *node) {
-    struct fleet_device *device = calloc(1, sizeof *device);
-    const char *slash = strrchr(node, '/');
+static int add_by_hand(struct fleet *fleet, const char *node) {
+    struct fleet_device *device;
+    int r = add_device(fleet, node, &device);
 
-    if (!device)
-        return -ENOMEM;
-    fleet->devices[fleet->n_devices++] = device;
-    device->node = strdup(node);
-    device->name = strdup(slash ? slash + 1 : node);
-    if (!device->node || !device->name)
-        return -ENOMEM;
-    device->is_present = is_there(node);
+    if (r < 0)
+        return r;
+    device->is_by_hand = true;
+    COPY(device->slot, node);
     return watch_folder_of(fleet, node);
 }
 
-struct fleet_device *fleet_find_device(struct fleet *fleet, const char *name) {
-    struct fleet_device *found = NULL;
+/* ---- wishes ---------------------------------------------------------------------------------- */
 
-    for (unsigned i = 0; i < fleet->n_devices; i++) {
-        struct fleet_device *device = fleet->devices[i];
-
-        if (!strcmp(device->name, name) || !strcmp(device->node, name))
-            return device;
-        if (*device->board.mac && !strcasecmp(device->board.mac, name)) {
-            if (found)
-                return NULL;
-            found = device;
-        }
-    }
-    return found;
-}
-
-struct fleet_device *fleet_device_at(struct fleet *fleet, unsigned index) {
-    return index < fleet->n_devices ? fleet->devices[index] : NULL;
-}
-
-/* ---- jobs ------------------------------------------------------------------------------------ */
-
-static void arm_expiry(struct fleet *fleet);
-static void close_when_idle(struct fleet *fleet);
-
-static void remove_job(struct fleet *fleet, unsigned index) {
-    struct fleet_job *job = fleet->jobs[index];
-
-    fleet->events->on_job_removed(fleet->userdata, job);
-    fleet->n_jobs--;
-    memmove(&fleet->jobs[index], &fleet->jobs[index + 1],
-            (fleet->n_jobs - index) * sizeof(struct fleet_job *));
-    flash_job_free(job->flash);
-    free(job);
-}
-
-static void on_expiry(uv_timer_t *timer) {
-    struct fleet *fleet = timer->data;
-
-    for (unsigned i = 0; i < fleet->n_jobs;)
-        if (fleet->jobs[i]->expires_ms && fleet->jobs[i]->expires_ms <= uv_now(fleet->loop))
-            remove_job(fleet, i);
-        else
-            i++;
-    arm_expiry(fleet);
-}
-
-static void arm_expiry(struct fleet *fleet) {
-    uint64_t first = 0, now = uv_now(fleet->loop);
-
-    for (unsigned i = 0; i < fleet->n_jobs; i++)
-        if (fleet->jobs[i]->expires_ms && (!first || fleet->jobs[i]->expires_ms < first))
-            first = fleet->jobs[i]->expires_ms;
-    if (first)
-        uv_timer_start(&fleet->expiry, on_expiry, first > now ? first - now : 0, 0);
-    else
-        uv_timer_stop(&fleet->expiry);
-}
-
-static void forget_oldest_finished(struct fleet *fleet) {
-    unsigned n_finished = 0;
-
-    for (unsigned i = 0; i < fleet->n_jobs; i++)
-        n_finished += fleet->jobs[i]->expires_ms != 0;
-    for (unsigned i = 0; i < fleet->n_jobs && n_finished > JOBS_FINISHED_MAX;)
-        if (fleet->jobs[i]->expires_ms) {
-            remove_job(fleet, i);
-            n_finished--;
-        } else {
-            i++;
-        }
-}
-
-static void take_board(struct fleet *fleet, struct fleet_job *job, bool is_final) {
-    const struct flash_status *status = flash_job_status(job->flash);
-    struct fleet_device *device = job->device;
-    bool is_other = strcmp(device->board.mac, status->board.mac) != 0;
-
-    if (!*status->board.mac)
+static void reconsider_all(struct fleet *fleet, const char *event) {
+    if (!fleet->is_started || fleet->is_closing)
         return;
-    if (!is_other && !is_final && !strcmp(device->board.chip, status->board.chip) &&
-        !strcmp(device->board.release, status->board.release))
-        return;
-    device->board = status->board;
-    device->seen_us = status->finished_us ? status->finished_us : status->started_us;
-    /* What was just verified on the flash is what the flash holds. */
-    if (status->state == WIPYD_JOB_STATE_DONE && flash_job_package(job->flash) &&
-        !flash_job_is_dry_run(job->flash)) {
-        const struct firmware_version *version = &flash_job_package(job->flash)->version;
-
-        snprintf(device->board.board, sizeof device->board.board, "%s", version->board);
-        snprintf(device->board.release, sizeof device->board.release, "%s", version->release);
-        device->board.is_blank = false;
-    }
-    fleet->events->on_device_changed(fleet->userdata, device);
+    for (unsigned i = 0; i < fleet->n_devices; i++)
+        attendance_reconsider(fleet->devices[i], event);
 }
 
-static struct fleet_job *job_of(struct fleet *fleet, const struct flash_job *flash) {
-    return fleet_find_job(fleet, flash_job_id(flash));
-}
-
-static void on_flash_change(void *userdata, struct flash_job *flash) {
+static void on_board(void *userdata, const struct board_record *board, bool is_new) {
     struct fleet *fleet = userdata;
-    struct fleet_job *job = job_of(fleet, flash);
 
-    if (!job)
+    if (!fleet->is_started || fleet->is_closing)
         return;
-    take_board(fleet, job, false);
-    fleet->events->on_job_changed(fleet->userdata, job);
+    fleet->events->on_board(fleet->userdata, board, is_new);
+    for (unsigned i = 0; i < fleet->n_devices; i++)
+        if (!strcmp(fleet->devices[i]->board.mac, board->mac))
+            attendance_reconsider(fleet->devices[i], "wishes have changed");
 }
 
-static void on_flash_finished(void *userdata, struct flash_job *flash) {
+static void on_slot(void *userdata, const struct slot_record *slot, bool is_new) {
     struct fleet *fleet = userdata;
-    struct fleet_job *job = job_of(fleet, flash);
 
-    assert(job);
-    job->device->job = NULL;
-    job->expires_ms = uv_now(fleet->loop) + JOB_STAYS_MS;
-    take_board(fleet, job, true);
-    look_at(fleet, job->device);
-    fleet->events->on_device_changed(fleet->userdata, job->device);
-    fleet->events->on_job_changed(fleet->userdata, job);
-    arm_expiry(fleet);
-    close_when_idle(fleet);
+    if (!fleet->is_started || fleet->is_closing)
+        return;
+    fleet->events->on_slot(fleet->userdata, slot, is_new);
+    for (unsigned i = 0; i < fleet->n_devices; i++)
+        if (!strcmp(fleet->devices[i]->slot, slot->name))
+            attendance_reconsider(fleet->devices[i], "wishes have changed");
 }
 
-static const struct flash_job_events flash_events = {
-    .on_change = on_flash_change,
-    .on_finished = on_flash_finished,
+static void on_board_forgotten(void *userdata, const struct board_record *board) {
+    struct fleet *fleet = userdata;
+
+    if (fleet->is_started && !fleet->is_closing)
+        fleet->events->on_board_forgotten(fleet->userdata, board);
+}
+
+static void on_slot_forgotten(void *userdata, const struct slot_record *slot) {
+    struct fleet *fleet = userdata;
+
+    if (fleet->is_started && !fleet->is_closing)
+        fleet->events->on_slot_forgotten(fleet->userdata, slot);
+}
+
+static void on_default_policy(void *userdata) {
+    struct fleet *fleet = userdata;
+
+    if (fleet->is_started && !fleet->is_closing)
+        fleet->events->on_default_policy(fleet->userdata);
+    reconsider_all(fleet, "wishes have changed");
+}
+
+static const struct ledger_events ledger_events = {
+    .on_board = on_board,
+    .on_board_forgotten = on_board_forgotten,
+    .on_slot = on_slot,
+    .on_slot_forgotten = on_slot_forgotten,
+    .on_default_policy = on_default_policy,
 };
 
-struct fleet_job *fleet_find_job(struct fleet *fleet, uint32_t id) {
-    for (unsigned i = 0; i < fleet->n_jobs; i++)
-        if (fleet->jobs[i]->id == id)
-            return fleet->jobs[i];
-    return NULL;
-}
-
-struct fleet_job *fleet_job_at(struct fleet *fleet, unsigned index) {
-    return index < fleet->n_jobs ? fleet->jobs[index] : NULL;
-}
-
-static bool make_room(struct fleet *fleet) {
-    unsigned n = fleet->n_allocated ? 2 * fleet->n_allocated : 16;
-    struct fleet_job **grown;
-
-    if (fleet->n_jobs < fleet->n_allocated)
-        return true;
-    grown = realloc(fleet->jobs, n * sizeof(struct fleet_job *));
-    if (!grown)
-        return false;
-    fleet->jobs = grown;
-    fleet->n_allocated = n;
-    return true;
-}
-
-/* Takes request->package_fd in any case. */
-static enum wipyd_error start(struct fleet *fleet, struct fleet_device *device,
-                              struct flash_job_request *request, const struct fleet_options *options,
-                              struct fleet_job **ret, struct fault *fault) {
-    cleanup(close_fd_p) int fd = request->package_fd;
-    cleanup(free_p) struct fleet_job *job = NULL;
-    int r;
-
-    if (fleet->is_closing)
-        return fault_set(fault, WIPYD_ERROR_SHUTTING_DOWN, "no job is begun any more");
-    if (device->job)
-        return fault_set(fault, WIPYD_ERROR_DEVICE_BUSY, "job %u is under way on %s", device->job->id,
-                         device->name);
-    forget_oldest_finished(fleet);
-    job = calloc(1, sizeof *job);
-    if (!job || !make_room(fleet))
-        return fault_set(fault, WIPYD_ERROR_NO_MEMORY, "beginning a job");
-
-    request->id = ++fleet->last_job_id;
-    request->node = device->node;
-    request->device = device->name;
-    request->dry_run = options->dry_run;
-    request->baud = options->baud ? options->baud : fleet->config->baud;
-    request->connect_timeout_ms =
-        1000 * (options->connect_timeout_s ? options->connect_timeout_s : fleet->config->connect_timeout_s);
-    request->backup_folder = fleet->backup_folder;
-    fd = -1; /* flash_job_start takes it */
-    r = flash_job_start(&job->flash, fleet->loop, request, &flash_events, fleet);
-    if (r < 0)
-        return fault_errno(fault, r, "beginning a job");
-    job->id = request->id;
-    job->device = device;
-    device->job = job;
-    fleet->jobs[fleet->n_jobs++] = job;
-    *ret = steal_pointer(&job);
-    fleet->events->on_job_added(fleet->userdata, *ret);
-    fleet->events->on_device_changed(fleet->userdata, device);
-    return WIPYD_ERROR_NONE;
-}
-
-/* Why nothing could be chosen. */
-static enum wipyd_error no_firmware(struct fleet *fleet, const char *board, const char *version,
-                                    struct fault *fault) {
-    const struct firmware_record *record;
-    bool has_good = false;
-
-    for (unsigned i = 0; (record = firmware_store_at(fleet->store, i)); i++) {
-        if (strcmp(record->board, board) != 0)
-            continue;
-        has_good |= record->state == FIRMWARE_GOOD;
-        if (version && record->state == FIRMWARE_QUARANTINED &&
-            (!strcmp(record->release, version) || !strcmp(record->server_version, version)))
-            return fault_set(fault, WIPYD_ERROR_QUARANTINED, "%s: %s", record->name, record->reason);
-    }
-    if (version)
-        return fault_set(fault, WIPYD_ERROR_NO_SUCH_FIRMWARE, "no package for %s holds release %s", board,
-                         version);
-    return fault_set(
-        fault, WIPYD_ERROR_NO_SUCH_FIRMWARE,
-        has_good ? "no package for %s is the newest beyond doubt" : "there is no good package for %s", board);
-}
-
-enum wipyd_error fleet_flash(struct fleet *fleet, struct fleet_device *device,
-                             const struct fleet_options *options, struct fleet_job **ret,
-                             struct fault *fault) {
-    const char *board = *device->board.board ? device->board.board : "WiPy";
-    struct flash_job_request request = { .package_fd = -1 };
-    const struct firmware_record *record = firmware_store_choose(fleet->store, board, options->version);
-    enum wipyd_error error;
-    int r;
-
-    if (!record)
-        return no_firmware(fleet, board, options->version, fault);
-    request.package_name = record->name;
-    request.package = firmware_store_ready(fleet->store, record);
-    if (!request.package) {
-        request.package_bytes = record->bytes;
-        request.package_sha256 = record->sha256;
-        r = firmware_store_open_file(fleet->store, record, &request.package_fd);
-        if (r < 0)
-            return fault_errno(fault, r, "opening %s", record->name);
-    }
-    error = start(fleet, device, &request, options, ret, fault);
-    if (request.package)
-        firmware_package_unref(request.package);
-    return error;
-}
-
-enum wipyd_error fleet_flash_file(struct fleet *fleet, struct fleet_device *device, int fd, uint64_t bytes,
-                                  const char *name, const struct fleet_options *options,
-                                  struct fleet_job **ret, struct fault *fault) {
-    struct flash_job_request request = { .package_fd = fd, .package_bytes = bytes, .package_name = name };
-
-    return start(fleet, device, &request, options, ret, fault);
-}
-
-enum wipyd_error fleet_identify(struct fleet *fleet, struct fleet_device *device,
-                                const struct fleet_options *options, struct fleet_job **ret,
-                                struct fault *fault) {
-    struct flash_job_request request = { .package_fd = -1, .identify_only = true };
-
-    return start(fleet, device, &request, options, ret, fault);
-}
-
-enum wipyd_error fleet_cancel(struct fleet *fleet, struct fleet_job *job, struct fault *fault) {
-    (void)fleet;
-    if (job->expires_ms)
-        return fault_set(fault, WIPYD_ERROR_JOB_FINISHED, "job %u is %s", job->id,
-                         wipyd_job_state_word(flash_job_status(job->flash)->state));
-    flash_job_stop(job->flash, WIPYD_ERROR_CANCELLED);
-    return WIPYD_ERROR_NONE;
+void fleet_on_firmware(struct fleet *fleet) {
+    reconsider_all(fleet, "firmware has changed");
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-static void free_fleet(struct fleet *fleet) {
-    for (unsigned i = 0; i < fleet->n_devices; i++) {
-        free(fleet->devices[i]->name);
-        free(fleet->devices[i]->node);
-        free(fleet->devices[i]);
-    }
+static void on_part_closed(struct fleet *fleet) {
+    if (--fleet->n_pending)
+        return;
+    fleet_jobs_free(fleet);
+    fleet->spool = spool_close(fleet->spool);
+    if (fleet->on_closed)
+        fleet->on_closed(fleet->closed_userdata);
     for (unsigned i = 0; i < fleet->n_watches; i++)
         free(fleet->watches[i]);
-    free(fleet->devices);
     free(fleet->jobs);
     free(fleet->backup_folder);
     free(fleet);
 }
 
-static void on_handle_closed(struct fleet *fleet) {
-    if (--fleet->n_pending)
-        return;
-    while (fleet->n_jobs)
-        remove_job(fleet, fleet->n_jobs - 1);
-    if (fleet->on_closed)
-        fleet->on_closed(fleet->closed_userdata);
-    free_fleet(fleet);
-}
-
-static void on_expiry_closed(uv_handle_t *handle) {
-    on_handle_closed(handle->data);
+static void on_handle_closed(uv_handle_t *handle) {
+    on_part_closed(handle->data);
 }
 
 static void on_watch_closed(uv_handle_t *handle) {
     struct folder_watch *watch = handle->data;
 
-    on_handle_closed(watch->fleet);
+    on_part_closed(watch->fleet);
 }
 
-static void close_when_idle(struct fleet *fleet) {
-    if (!fleet->is_closing || fleet->n_pending)
-        return;
-    for (unsigned i = 0; i < fleet->n_jobs; i++)
-        if (!fleet->jobs[i]->expires_ms)
-            return;
-    fleet->n_pending = 1 + fleet->n_watches;
-    uv_close((uv_handle_t *)&fleet->expiry, on_expiry_closed);
+static void on_device_closed(uv_handle_t *handle) {
+    struct attendance *attendance = handle->data;
+    struct fleet_device *device = attendance->device;
+    struct fleet *fleet = attendance->fleet;
+
+    free(device->name);
+    free(device->node);
+    free(device);
+    free(attendance);
+    on_part_closed(fleet);
+}
+
+/* Nothing is under way, and all is written. */
+static void close_handles(void *userdata) {
+    struct fleet *fleet = userdata;
+
+    fleet->ledger = NULL;
+    fleet->n_pending = 1 + fleet->n_watches + fleet->n_devices;
+    uv_close((uv_handle_t *)&fleet->expiry, on_handle_closed);
     for (unsigned i = 0; i < fleet->n_watches; i++)
         uv_close((uv_handle_t *)&fleet->watches[i]->event, on_watch_closed);
+    for (unsigned i = 0; i < fleet->n_devices; i++)
+        uv_close((uv_handle_t *)&fleet->devices[i]->attendance->timer, on_device_closed);
+}
+
+void fleet_close_when_idle(struct fleet *fleet) {
+    if (!fleet->is_closing || fleet->is_ledger_closing || fleet->usb || fleet->n_leaving ||
+        !fleet_jobs_are_idle(fleet))
+        return;
+    for (unsigned i = 0; i < fleet->n_devices; i++)
+        if (!attendance_is_idle(fleet->devices[i]))
+            return;
+    fleet->is_ledger_closing = true;
+    if (fleet->ledger)
+        ledger_close(fleet->ledger, close_handles, fleet);
+    else
+        close_handles(fleet);
+}
+
+static void on_usb_closed(void *userdata) {
+    struct fleet *fleet = userdata;
+
+    fleet->usb = NULL;
+    fleet_close_when_idle(fleet);
 }
 
 void fleet_close(struct fleet *fleet, void (*on_closed)(void *userdata), void *userdata) {
     fleet->is_closing = true;
     fleet->on_closed = on_closed;
     fleet->closed_userdata = userdata;
-    for (unsigned i = 0; i < fleet->n_jobs; i++)
-        if (!fleet->jobs[i]->expires_ms)
-            flash_job_stop(fleet->jobs[i]->flash, WIPYD_ERROR_SHUTTING_DOWN);
-    close_when_idle(fleet);
+    fleet_jobs_stop(fleet);
+    for (unsigned i = 0; i < fleet->n_devices; i++)
+        attendance_stop(fleet->devices[i]);
+    for (unsigned i = 0; i < fleet->n_leaving; i++)
+        attendance_stop(fleet->leaving[i]);
+    if (fleet->usb)
+        usb_watch_close(fleet->usb, on_usb_closed, fleet);
+    fleet_close_when_idle(fleet);
 }
 
-int fleet_new(struct fleet **ret, uv_loop_t *loop, const struct config *config, struct firmware_store *store,
-              const struct fleet_events *events, void *userdata) {
+enum wipyd_error fleet_new(struct fleet **ret, uv_loop_t *loop, const struct config *config,
+                           struct firmware_store *store, struct records *records, struct work_queue *queue,
+                           const struct fleet_events *events, void *userdata, struct fault *fault) {
     struct fleet *fleet = calloc(1, sizeof *fleet);
+    enum wipyd_error error;
     int r = 0;
 
     if (!fleet)
-        return -ENOMEM;
+        return fault_set(fault, WIPYD_ERROR_NO_MEMORY, "the list of ports");
     fleet->loop = loop;
     fleet->config = config;
     fleet->store = store;
+    fleet->queue = queue;
     fleet->events = events;
     fleet->userdata = userdata;
-    fleet->devices = calloc(CONFIG_PORTS_MAX, sizeof(struct fleet_device *));
     uv_timer_init(loop, &fleet->expiry);
     fleet->expiry.data = fleet;
-    if (!fleet->devices || asprintf(&fleet->backup_folder, "%s/backup", config->state_directory) < 0)
+    error = ledger_open(&fleet->ledger, records, queue, config->policy, &ledger_events, fleet, fault);
+    if (error == WIPYD_ERROR_NONE)
+        error = fleet_jobs_load(fleet, fault);
+    if (error == WIPYD_ERROR_NONE &&
+        asprintf(&fleet->backup_folder, "%s/backup", config->state_directory) < 0)
         r = -ENOMEM;
-    for (unsigned i = 0; !r && i < config->n_ports; i++)
-        r = add_device(fleet, config->ports[i]);
-    if (r < 0) {
+    for (unsigned i = 0; error == WIPYD_ERROR_NONE && !r && i < config->n_ports; i++)
+        r = add_by_hand(fleet, config->ports[i]);
+    if (r < 0)
+        error = fault_errno(fault, r, "the list of ports");
+    if (error != WIPYD_ERROR_NONE) {
         fleet_close(fleet, NULL, NULL);
-        return r;
+        return error;
     }
     *ret = fleet;
+    return WIPYD_ERROR_NONE;
+}
+
+int fleet_start(struct fleet *fleet) {
+    int r = usb_watch_new(&fleet->usb, fleet->loop, fleet->config, &usb_events, fleet);
+
+    if (r < 0)
+        return r;
+    fleet->is_started = true;
+    for (unsigned i = 0; i < fleet->n_devices; i++)
+        if (is_there(fleet->devices[i]->node))
+            attendance_begin(fleet->devices[i], "there at start");
     return 0;
 }

@@ -65,7 +65,13 @@ struct fleet_job {
     struct fleet_attempt *attempts; /* those that were cut off, in order */
     unsigned n_attempts;
     uint64_t expires_ms; /* on the loop's clock; 0: not over */
-    struct fleet_job_source *source;
+    bool is_begun;       /* flash is under way */
+    /* how to begin an attempt */
+    struct firmware_package *package; /* unpacked, or NULL */
+    int package_fd;                   /* handed over; -1: out of the store or the spool */
+    uint64_t package_bytes;
+    uint32_t connect_timeout_ms;
+    enum wipyd_error stop; /* before the attempt could begin */
 };
 
 struct fleet_events {

@@ -50,6 +50,7 @@ struct flash_status {
     uint64_t started_us, finished_us; /* since 1970 */
     uint64_t phase_us[WIPYD_PHASE_COUNT];
     uint64_t wire_sent, wire_received; /* bytes, in the phases begin and write */
+    bool has_started;                  /* in boot-check the firmware was heard to start */
     uint32_t retries;                  /* pieces begun again */
     struct flash_board board;
     char

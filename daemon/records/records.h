@@ -117,6 +117,7 @@ struct job_record {
     char phase[16];                           /* in which it ended, or was cut off */
     char error[64], error_text[320];          /* bus name and story; empty: none */
     char restore_mac[18], restore_backup[64]; /* of a restore: which generation */
+    uint32_t restore_parts;                   /* and which of its parts: 1 << enum backup_part, or-ed */
     char confirmed_release[64];
     uint64_t started_us, finished_us;
 };
