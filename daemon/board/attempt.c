@@ -10,8 +10,6 @@
 #include "daemon/base/log.h"
 #include "daemon/board/inside.h"
 
-#define COPY(to, from) snprintf(to, sizeof(to), "%s", from)
-
 /* ---- what comes of it -------------------------------------------------------------------------------- */
 
 static void take_status(struct fleet_job *job) {

@@ -11,8 +11,6 @@
 #include "daemon/board/coach.h"
 #include "daemon/board/inside.h"
 
-#define COPY(to, from) snprintf(to, sizeof(to), "%s", from)
-
 enum {
     TRY_AGAIN_FIRST_MS = 1000, /* a port that is held, or can't be opened: doubled each time */
     TRY_AGAIN_MOST_MS = 60 * 1000,

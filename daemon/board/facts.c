@@ -10,8 +10,6 @@
 /* The board that this daemon is for: what a blank one is taken for. */
 #define OWN_BOARD "WiPy"
 
-#define COPY(to, from) snprintf(to, sizeof(to), "%s", from)
-
 uint64_t fleet_now_us(void) {
     struct timespec now;
 

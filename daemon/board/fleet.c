@@ -13,8 +13,6 @@
 #include "daemon/base/log.h"
 #include "daemon/board/inside.h"
 
-#define COPY(to, from) snprintf(to, sizeof(to), "%s", from)
-
 /* ---- the list -------------------------------------------------------------------------------- */
 
 static bool is_called(const struct fleet *fleet, const struct fleet_device *device, const char *name) {

@@ -3,10 +3,15 @@
 /* Inside of the board room: what fleet.c (devices, life), jobs.c, attend.c (a port from plug to unplug) and
  * facts.c (what a decision is made of) share. */
 
+#include <stdio.h>
+
 #include "daemon/board/fleet.h"
 #include "daemon/board/spool.h"
 #include "daemon/flash/visit.h"
 #include "daemon/usb/watch.h"
+
+/* Text into an array; what doesn't fit is cut. */
+#define COPY(to, from) snprintf(to, sizeof(to), "%s", from)
 
 /* A folder whose entries tell whether ports from the configuration are there; several may share one. */
 struct folder_watch {

@@ -13,8 +13,6 @@
 #include "daemon/base/log.h"
 #include "daemon/board/inside.h"
 
-#define COPY(to, from) snprintf(to, sizeof(to), "%s", from)
-
 enum {
     JOB_STAYS_MS = 10 * 60 * 1000, /* a finished job stays visible */
     JOBS_FINISHED_MAX = 128,

@@ -6,8 +6,6 @@
 #include "daemon/base/log.h"
 #include "daemon/board/inside.h"
 
-#define COPY(to, from) snprintf(to, sizeof(to), "%s", from)
-
 /* ---- on the device -------------------------------------------------------------------------------- */
 
 /* The device has the job; the attempt begins when the port is free. */
