@@ -8,16 +8,17 @@ DESTDIR ?=
 
 # ---- packages: the one list --------------------------------------------------------------------------------------
 DEPS_BUILD := gcc make pkg-config libc6-dev libuv1-dev libsystemd-dev libarchive-dev libyajl-dev libdeflate-dev \
-              libssl-dev libsqlite3-dev libcurl4-openssl-dev libsmartcols-dev libinih-dev
-DEPS_TEST  := libcmocka-dev zlib1g-dev dbus systemd python3 procps openssl strace
+              libssl-dev libsqlite3-dev libcurl4-openssl-dev libudev-dev libsmartcols-dev libinih-dev
+DEPS_TEST  := libcmocka-dev zlib1g-dev dbus systemd python3 procps openssl strace umockdev libumockdev-dev
 DEPS_CHECK := clang clang-format clang-tidy cppcheck libclang-rt-14-dev
 
 # ---- flags -------------------------------------------------------------------------------------------------------
 # pkg-config runs when a rule needs it, after `deps` has had its chance.
-PKGS_DAEMON := libuv libsystemd libcurl libarchive yajl libdeflate libcrypto sqlite3 inih
+PKGS_DAEMON := libuv libsystemd libcurl libarchive yajl libdeflate libcrypto sqlite3 inih libudev
 PKGS_CLIENT := libsystemd yajl smartcols
 PKGS_SIM    := zlib libcrypto
 PKGS_TEST   := cmocka zlib
+PKGS_BED    := umockdev-1.0
 
 WARN := -Wall -Wextra -Wconversion -Wshadow -Wswitch-enum -Wmissing-prototypes -Wstrict-prototypes -Wvla \
         -Wformat=2 -Wundef -Wunused-result -Werror
@@ -41,7 +42,7 @@ obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
 PROTO_SRC  := $(wildcard proto/*.c)
 DAEMON_SRC := $(filter-out daemon/main.c,$(wildcard daemon/*/*.c))
 CLIENT_SRC := $(wildcard client/*.c)
-SIM_SRC    := $(wildcard tests/sim/*.c)
+SIM_SRC    := $(filter-out tests/sim/%_shim.c,$(wildcard tests/sim/*.c))
 UNIT_SRC   := $(wildcard tests/unit/test_*.c tests/unit/*_tool.c)
 UNIT_BIN   := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 LIB := $(BUILD)/libwipyd.a
@@ -67,10 +68,27 @@ $(BUILD)/wipysim: $(call obj,$(SIM_SRC))
 	@echo '  LINK  $@'
 	$(Q)$(CC) $(LINK_FLAGS) -o $@ $^ $$(pkg-config --libs $(PKGS_SIM))
 
+# Two helpers of the tests are built without the sanitizers: one is loaded into other programs, the other is started
+# again under umockdev's library.
+HELPER_CFLAGS := $(CSTD) -O2 -g -fPIC $(WARN) -MMD -MP
+
+$(BUILD)/liblines.so: tests/sim/lines_shim.c Makefile
+	@mkdir -p $(@D)
+	@echo '  LINK  $@'
+	$(Q)$(CC) $(HELPER_CFLAGS) -shared -o $@ $<
+
+$(BUILD)/usbtool: tests/integration/usb_tool.c Makefile
+	@mkdir -p $(@D)
+	@echo '  LINK  $@'
+	$(Q)$(CC) $(HELPER_CFLAGS) $$(pkg-config --cflags $(PKGS_BED)) -o $@ $< $$(pkg-config --libs $(PKGS_BED))
+
 $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
 	@mkdir -p $(@D)
 	@echo '  LINK  $@'
 	$(Q)$(CC) $(LINK_FLAGS) -o $@ $^ $$(pkg-config --libs $(PKGS_DAEMON) $(PKGS_TEST))
+
+$(BUILD)/unit/test_usb_watch: PKGS_TEST += $(PKGS_BED)
+$(BUILD)/tests/unit/test_usb_watch.o: PKGS_CLIENT += $(PKGS_BED)
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -100,7 +118,7 @@ test: deps ## Build everything and pass all tests
 test-run: all sim $(UNIT_BIN)
 	@WIPYD_BUILD=$(BUILD) WIPYD_SAN=$(SAN) python3 tests/run.py $(TESTS)
 
-sim: $(BUILD)/wipysim ## Build the simulated board
+sim: $(BUILD)/wipysim $(BUILD)/liblines.so $(BUILD)/usbtool ## Build the simulated board and its USB port
 
 check: deps-check ## Format, layer fences, gcc and clang, clang-tidy, cppcheck, and the tests under ASan and UBSan
 	@$(MAKE) --no-print-directory check-format check-fences check-compilers check-static check-interfaces check-san

@@ -4,6 +4,27 @@
         result = bench.ctl("flash", "board", package)
         assert result.code == 0, result
 
+Boards on USB: with usb=True they are in no configuration; the daemon learns of them from udev (a umockdev testbed).
+Plugging is a power-on reset, and then the device node and the event; unplugging is a hang-up, and then the event.
+
+    with Bench(boards=2, usb=True) as bench:
+        bench.plug(bench.boards[0])                                       # slot 1-1, ttyUSB0, an FT230X without a serial
+        bench.plug(bench.boards[1], slot="1-2", name="ttyUSB1", vid="10c4", pid="ea60", serial="0001")
+        bench.slot(bench.boards[1])                                       # "pci-0000:00:11.0-usb-0:2:1.0"
+        bench.unplug(bench.boards[1])
+        bench.replug(bench.boards[0], name="ttyUSB3")                     # same slot, another name
+
+A Device is found by the name it was plugged in with: bench.device(board) works with and without USB. plug() before
+start_wipyd() (Bench(wipyd=False)) is a board that is there at start. bench.usb.ask("event name=ttyUSB0 slot=1-1
+action=change") sends another event; usb_tool.c says what else there is, like ports of one adapter and PIC carriers.
+
+Modem lines: with lines=True the boards' ttys have DTR and RTS, wired to EN and GPIO0 by the usual two transistors.
+board.status()["line_changes"] counts the changes, board.line_calls() tells them: "open 1 1", "get 1 1", "set 0 0".
+Opening is one change (the driver raises both), dropping both is another. Without lines=True a tty has none (ENOTTY).
+
+What a board was sent: status()["bytes_received"], all; "syncs", whole SYNC frames; "bytes_other", bytes outside them
+while no loader had answered a SYNC since the chip's last reset.
+
 Nothing outlives its test: every process dies with the one that started it, and run.py removes the folder. Leaving
 the bench without a failure stops wipyd and checks that it ended well: exit code 0 (its main asserts that no handle
 is left open) and no word from a sanitizer.
@@ -204,6 +225,8 @@ class Board:
 
     def __init__(self, folder, name="board", flash=None, flash_bytes=4 * MB, options=("--fast",), download=True):
         self.name, self.folder = name, Path(folder)
+        self.port = name  # of its Device
+        self.socket = None  # where it is plugged in
         self.tty = self.folder / name
         self.flash_path = self.folder / f"{name}.flash"
         self.flash_bytes = flash_bytes
@@ -241,6 +264,11 @@ class Board:
 
     def begins(self):
         return self.count("DEFL_BEGIN") + self.count("FLASH_BEGIN")
+
+    def line_calls(self):
+        """What was done to DTR and RTS, and how they were then: "open 1 1", "set 0 0"."""
+        path = self.folder / f"{self.name}.sim.lines"
+        return path.read_text().splitlines() if path.exists() else []
 
     def wait(self, key, value, seconds=5):
         wait_for(lambda: self.status()[key] == value, seconds, f"{self.name}: {key} = {value}")
@@ -291,6 +319,47 @@ class Board:
         assert code == 0, f"wipysim ended with {code}"
 
 
+# ---- USB -------------------------------------------------------------------------------------------------------------
+
+def sanitizer_library(program):
+    """The sanitizer's runtime must come before all other libraries."""
+    if not SANITIZED:
+        return []
+    libraries = subprocess.run(["ldd", program], capture_output=True, text=True, timeout=60).stdout
+    return re.findall(r"libasan\.so\S* => (\S+)", libraries)
+
+
+class Usb:
+    """A usbtool process: the host's USB ports in a umockdev testbed."""
+
+    def __init__(self, folder):
+        self.log = open(Path(folder) / "usbtool.log", "ab")
+        self.process = start([BUILD / "usbtool"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
+                             text=True, env={**os.environ, "TMPDIR": str(folder)})
+        line = self.process.stdout.readline()
+        if not line.startswith("root "):
+            self.close()
+            raise Skip("umockdev's preload library isn't there")
+        self.root = line.split()[1]
+
+    def ask(self, request):
+        self.process.stdin.write(request + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline().rstrip("\n")
+        assert answer == "ok", f"usbtool: {request}: {answer or 'has ended'}"
+
+    def close(self):
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+        self.log.close()
+
+
 # ---- the bench -------------------------------------------------------------------------------------------------------
 
 BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
@@ -324,12 +393,14 @@ OPEN_POLICY = """<policy context="default">
 
 
 class Bench:
-    """boards: a list of keyword arguments for Board, or a number. Ports that are no board: ports=[path]."""
+    """boards: a list of keyword arguments for Board, or a number. Ports that are no board: ports=[path]. usb, lines: see
+    above."""
 
-    def __init__(self, boards=1, ports=(), config="", wipyd=True, connect_timeout=3):
+    def __init__(self, boards=1, ports=(), config="", wipyd=True, connect_timeout=3, usb=False, lines=False):
         self.wanted = [{} for _ in range(boards)] if isinstance(boards, int) else boards
         self.ports, self.config, self.wants_wipyd = list(ports), config, wipyd
         self.connect_timeout = connect_timeout
+        self.wants_usb, self.wants_lines, self.usb = usb, lines, None
         self.boards, self.wipyd, self.bus_process, self.connection = [], None, None, None
         self.clients = []
         self.n_starts = 0
@@ -346,7 +417,12 @@ class Bench:
             for i, options in enumerate(self.wanted):
                 name = options.get("name", "board" if len(self.wanted) == 1 else f"board{i}")
                 self.boards.append(Board(self.folder, **{**options, "name": name}))
-            self.ports = [board.tty for board in self.boards] + self.ports
+            if self.wants_usb:
+                self.usb = Usb(self.folder)
+                for board in self.boards:
+                    board.ask("unplug")
+            else:
+                self.ports = [board.tty for board in self.boards] + self.ports
             self.write_config()
             if self.wants_wipyd:
                 self.start_wipyd()
@@ -385,6 +461,20 @@ class Bench:
                 "ASAN_OPTIONS": "detect_leaks=1:exitcode=98:allocator_may_return_null=1",
                 "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1", **more}
 
+    def preload(self, program):
+        """What a program needs in its environment to see the USB ports and the modem lines."""
+        libraries, environment = [], {}
+        if self.wants_usb or self.wants_lines:
+            libraries.append(str(BUILD / "liblines.so"))
+        if self.wants_usb:
+            libraries.append("libumockdev-preload.so.0")
+            environment["UMOCKDEV_DIR"] = self.usb.root
+        if self.wants_lines:
+            environment["WIPYD_LINES"] = str(self.folder)
+        if libraries:
+            environment["LD_PRELOAD"] = ":".join(sanitizer_library(program) + libraries)
+        return environment
+
     def start_wipyd(self):
         """Comes back when the daemon says that it is ready."""
         ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -396,7 +486,7 @@ class Bench:
             self.wipyd = start(self.wipyd_command(f"--bus={self.address}", f"--config={self.config_path}",
                                                   *[f"--port={port}" for port in self.ports]),
                                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                               env=self.environment(NOTIFY_SOCKET=str(path)))
+                               env=self.environment(NOTIFY_SOCKET=str(path), **self.preload(BUILD / "wipyd")))
         end = time.monotonic() + 10 * SLOWNESS
         try:
             while b"READY=1" not in ready.recv(4096).split(b"\n"):
@@ -409,7 +499,7 @@ class Bench:
     # ---- down ----
     def __exit__(self, kind, error, _):
         problems = []
-        for step in self._stop_clients, self._stop_wipyd, self._stop_boards, self._stop_bus:
+        for step in self._stop_clients, self._stop_wipyd, self._stop_boards, self._stop_usb, self._stop_bus:
             try:
                 step()
             except Exception as problem:
@@ -469,6 +559,10 @@ class Bench:
         if problems:
             raise problems[0]
 
+    def _stop_usb(self):
+        if self.usb:
+            self.usb.close()
+
     def _stop_bus(self):
         if self.bus_process:
             self.bus_process.terminate()
@@ -485,6 +579,34 @@ class Bench:
             if lines:
                 print(f"---- {path.name}, the last of {len(lines)} lines")
                 print("\n".join(lines[-60:]))
+
+    # ---- USB ----
+    def plug(self, board, slot=None, name=None, vid="0403", pid="6015", serial="", **more):
+        """slot: the USB device's name, 1-2 or 1-2.3; the kernel gives the tty its name. more: see usb_tool.c."""
+        number = self.boards.index(board) + 1
+        board.socket = {"name": name or f"ttyUSB{number - 1}", "slot": slot or f"1-{number}",
+                        "vid": vid, "pid": pid, "serial": serial, **more}
+        board.port = board.socket["name"]
+        board.ask("plug")
+        words = " ".join(f"{key}={value}" for key, value in board.socket.items() if value != "")
+        self.usb.ask(f"add {words} node={board.folder / f'{board.name}.sim.tty'}")
+
+    def unplug(self, board):
+        board.ask("unplug")
+        self.usb.ask(f"remove {self._where(board)}")
+
+    def replug(self, board, **changes):
+        self.unplug(board)
+        self.plug(board, **{**board.socket, **changes})
+
+    def slot(self, board):
+        """Its name for the daemon: the ID_PATH that usb_tool.c makes."""
+        bus, _, ports = board.socket["slot"].partition("-")
+        return f"pci-0000:00:1{bus}.0-usb-0:{ports}:1.{board.socket.get('interface', 0)}"
+
+    @staticmethod
+    def _where(board):
+        return " ".join(f"{key}={board.socket[key]}" for key in ("name", "slot", "interface", "acm") if key in board.socket)
 
     # ---- use ----
     @property
@@ -521,7 +643,7 @@ class Bench:
         return client
 
     def device_path(self, board=None):
-        return self.bus.call("/org/wipyd1", MANAGER, "FindDevice", "s", (board or self.board).name)[0]
+        return self.bus.call("/org/wipyd1", MANAGER, "FindDevice", "s", (board or self.board).port)[0]
 
     def device(self, board=None):
         return self.bus.get_all(self.device_path(board), DEVICE)

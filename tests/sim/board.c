@@ -167,6 +167,7 @@ int board_plug(struct board *b) {
 void board_unplug(struct board *b) {
     stop(b, CHIP_OFF);
     wire_unplug(&b->wire);
+    b->dtr = b->rts = false; // they are the adapter's, which has lost its power too
 }
 
 void board_power_cut(struct board *b) {
@@ -184,6 +185,8 @@ void board_set_jumper(struct board *b, bool on) {
 void board_set_lines(struct board *b, bool dtr, bool rts) {
     bool was_low = en_is_low(b);
 
+    if (b->dtr != dtr || b->rts != rts)
+        b->n.line_changes++;
     b->dtr = dtr;
     b->rts = rts;
     if (b->state == CHIP_OFF)

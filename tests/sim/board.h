@@ -71,6 +71,7 @@ struct board_counters {
     uint64_t rx_lost; // bytes beyond the FIFO of a busy chip
     uint64_t frames;
     uint64_t ctrl_f;
+    uint64_t line_changes; // DTR or RTS or both, at one stroke
     uint64_t commands[256];
 };
 

@@ -191,6 +191,9 @@ static const char *on_status(struct control *c, struct board *b, char *args, cha
     add_count(&t, "frames", b->n.frames);
     add_count(&t, "syncs", b->wire.n.syncs);
     add_count(&t, "non_sync_bytes", b->wire.n.non_sync_bytes);
+    add_count(&t, "bytes_received", b->wire.n.bytes_received);
+    add_count(&t, "bytes_other", b->wire.n.bytes_other);
+    add_count(&t, "line_changes", b->n.line_changes);
     add_count(&t, "erase_us", b->flash.counters.erase_us);
     add_count(&t, "program_us", b->flash.counters.program_us);
     add_count(&t, "md5_us", b->flash.counters.md5_us);

@@ -96,12 +96,19 @@ static uint8_t through_the_wire(struct wire *w, uint8_t byte, bool bad, uint64_t
 // ---- host to chip
 // -------------------------------------------------------------------------------------------------
 
+static void count_non_sync(struct wire *w, size_t n) {
+    w->n.non_sync_bytes += n;
+    if (!w->greeted)
+        w->n.bytes_other += n;
+}
+
 static void spot_sync(struct wire *w, uint8_t byte) {
+    w->n.bytes_received++;
     if (byte != sync_wire_byte(w->spotted)) {
-        w->n.non_sync_bytes += w->spotted;
+        count_non_sync(w, w->spotted);
         w->spotted = 0;
         if (byte != 0xC0) {
-            w->n.non_sync_bytes++;
+            count_non_sync(w, 1);
             return;
         }
     }

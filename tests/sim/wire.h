@@ -40,6 +40,9 @@ struct wire_counters {
     uint64_t tx_dropped;     // chip -> host, nobody had the port open or the host's queue was full
     uint64_t syncs;          // whole SYNC frames that the host sent, whatever the chip made of them
     uint64_t non_sync_bytes; // bytes that the host sent outside whole SYNC frames
+    uint64_t bytes_received; // all that the host sent
+    uint64_t
+        bytes_other; // non_sync_bytes that came while no loader had answered a SYNC since the chip's reset
 };
 
 struct wire {
@@ -60,6 +63,7 @@ struct wire {
     uint32_t rx_baud;
     uint64_t rx_byte_q16; // duration of a byte, ns << 16
     size_t spotted;       // bytes of a SYNC frame matched so far
+    bool greeted;         // a loader has answered a SYNC: what the host sends is meant for it
 
     uint8_t *tx; // queue to the host
     size_t tx_len, tx_cap;
