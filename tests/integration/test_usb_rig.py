@@ -309,6 +309,7 @@ def test_bytes_are_told_apart():
         assert (status["syncs"], status["bytes_other"], status["non_sync_bytes"]) == (2, 2, 15), status  # the last C0 may begin a SYNC
         client("reset(False)")
         wait_for(lambda: board.status()["state"] not in ("download", "held"), 5, "the reset")
+        assert board.status()["non_sync_bytes"] == 16
         client("send('0d0a')")
         board.wait("bytes_other", 4)
 

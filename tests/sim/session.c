@@ -18,7 +18,7 @@ void session_stop(struct board *b) {
         elapsed_us = (int64_t)b->outcome.cost_us / 2;
     flash_end(&b->flash, elapsed_us);
     loader_stop(b);
-    b->wire.greeted = false;
+    wire_set_greeted(&b->wire, false);
     b->busy = false;
     b->fifo_len = 0;
     b->lose_left = 0;
@@ -119,7 +119,7 @@ static void finish_command(struct board *b) {
     if (!b->outcome.silent)
         send_reply(b);
     if (b->busy_opcode == OP_SYNC && !b->outcome.silent && b->outcome.error == ROM_OK)
-        b->wire.greeted = true;
+        wire_set_greeted(&b->wire, true);
     b->reply_fault.used = false;
     b->awaiting_sent = true;
     if (b->wire.tx_len == 0)

@@ -102,6 +102,14 @@ static void count_non_sync(struct wire *w, size_t n) {
         w->n.bytes_other += n;
 }
 
+void wire_set_greeted(struct wire *w, bool greeted) {
+    if (w->greeted && !greeted) {
+        count_non_sync(w, w->spotted); // a frame's end looks like a SYNC's beginning
+        w->spotted = 0;
+    }
+    w->greeted = greeted;
+}
+
 static void spot_sync(struct wire *w, uint8_t byte) {
     w->n.bytes_received++;
     if (byte != sync_wire_byte(w->spotted)) {

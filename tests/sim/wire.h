@@ -89,6 +89,9 @@ void wire_send(struct wire *w, int64_t now, const void *bytes, size_t len);
 // The chip stops in the middle (reset, power): what has not left by `now` never will.
 void wire_cut(struct wire *w, int64_t now);
 
+// A loader has answered a SYNC, or the chip has left it.
+void wire_set_greeted(struct wire *w, bool greeted);
+
 // How long `len` bytes take at the chip's rate, in ns.
 int64_t wire_duration(const struct wire *w, size_t len);
 
