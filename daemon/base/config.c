@@ -16,13 +16,15 @@
 /* ---- keys: the one list ---------------------------------------------------------------------- */
 
 enum key_type {
-    KEY_PATH,        /* char *: an absolute path */
-    KEY_NUMBER,      /* uint32_t: decimal, min..max */
-    KEY_LEVEL,       /* uint32_t: one of the words */
-    KEY_PORT_LIST,   /* ports: an absolute path, added to those before */
-    KEY_SOURCE_LIST, /* sources: a kind and where, added to those before; or empty */
-    KEY_PROXY,       /* char *: a URL, or empty */
-    KEY_YES_NO,      /* bool */
+    KEY_PATH,         /* char *: an absolute path */
+    KEY_NUMBER,       /* uint32_t: decimal, min..max */
+    KEY_LEVEL,        /* uint32_t: one of the words */
+    KEY_PORT_LIST,    /* ports: an absolute path, added to those before */
+    KEY_SOURCE_LIST,  /* sources: a kind and where, added to those before; or empty */
+    KEY_PROXY,        /* char *: a URL, or empty */
+    KEY_YES_NO,       /* bool */
+    KEY_POLICY,       /* enum board_policy: one of its words */
+    KEY_ADAPTER_LIST, /* adapters: USB ids and a name, added to those before */
 };
 
 struct key {
@@ -37,6 +39,13 @@ static const struct key keys[] = {
     { "daemon", "log-level", KEY_LEVEL, offsetof(struct config, log_level), 0, 0, LOG_INFO },
     { "flash", "baud", KEY_NUMBER, offsetof(struct config, baud), 9600, 4000000, 115200 },
     { "flash", "connect-timeout", KEY_NUMBER, offsetof(struct config, connect_timeout_s), 1, 3600, 60 },
+    { "flash", "attempts", KEY_NUMBER, offsetof(struct config, attempts), 1, 100, 5 },
+    { "boards", "policy", KEY_POLICY, offsetof(struct config, policy), 0, 0, BOARD_POLICY_WIPY },
+    { "boards", "settle", KEY_NUMBER, offsetof(struct config, settle_ms), 0, 60000, 1000 },
+    { "boards", "syncs", KEY_NUMBER, offsetof(struct config, syncs), 0, 20, 4 },
+    { "boards", "listen", KEY_NUMBER, offsetof(struct config, listen_ms), 0, 3000, 500 },
+    { "boards", "coach", KEY_NUMBER, offsetof(struct config, coach_s), 0, 86400, 600 },
+    { "adapters", "adapter", KEY_ADAPTER_LIST, 0, 0, 0, 0 },
     { "firmware", "source", KEY_SOURCE_LIST, 0, 0, 0, 0 },
     { "firmware", "poll-interval", KEY_NUMBER, offsetof(struct config, poll_interval_s), 1, 2592000, 86400 },
     { "firmware", "timeout", KEY_NUMBER, offsetof(struct config, timeout_s), 1, 600, 30 },
@@ -177,6 +186,61 @@ static const char *parse_source(const char *value, enum config_source_kind *ret_
     return NULL;
 }
 
+static bool parse_policy(const char *text, enum board_policy *ret) {
+    enum board_policy policy = board_policy_from_word(text);
+
+    if (policy == BOARD_POLICY_COUNT || policy == BOARD_POLICY_UNSET)
+        return false;
+    *ret = policy;
+    return true;
+}
+
+static bool parse_id(const char *text, uint16_t *ret) {
+    uint32_t value = 0;
+
+    if (strspn(text, "0123456789abcdefABCDEF") < 4)
+        return false;
+    for (unsigned i = 0; i < 4; i++)
+        value = value << 4 | (uint32_t)(text[i] <= '9' ? text[i] - '0' : (text[i] | 0x20) - 'a' + 10);
+    *ret = (uint16_t)value;
+    return true;
+}
+
+/* "VVVV:PPPP NAME". NULL, or what is wanted instead. */
+static const char *parse_adapter(const char *text, struct config_adapter *ret) {
+    size_t gap;
+
+    if (!parse_id(text, &ret->vendor) || text[4] != ':' || !parse_id(text + 5, &ret->product))
+        return "VVVV:PPPP, the USB ids in hex, and a name is wanted";
+    text += strlen("VVVV:PPPP");
+    gap = strspn(text, " \t");
+    text += gap;
+    if (gap == 0 || !*text)
+        return "VVVV:PPPP, the USB ids in hex, and a name is wanted";
+    if (strlen(text) >= sizeof ret->name)
+        return "a name of at most 31 bytes is wanted";
+    for (const char *c = text; *c; c++)
+        if (*c < ' ' || *c > '~')
+            return "a name in printable ASCII is wanted";
+    strcpy(ret->name, text);
+    return NULL;
+}
+
+/* One with the same ids takes the place of the one before. Negative errno. */
+static int add_adapter(struct config *config, const struct config_adapter *adapter) {
+    unsigned i = 0;
+
+    while (i < config->n_adapters &&
+           (config->adapters[i].vendor != adapter->vendor || config->adapters[i].product != adapter->product))
+        i++;
+    if (i == CONFIG_ADAPTERS_MAX)
+        return -ENOSPC;
+    config->adapters[i] = *adapter;
+    if (i == config->n_adapters)
+        config->n_adapters++;
+    return 0;
+}
+
 /* ---- one file -------------------------------------------------------------------------------- */
 
 /* inih reads, splits and calls back. It reads through us, line by line, so that a line's number is known when
@@ -216,6 +280,7 @@ static enum wipyd_error fail_errno(struct reading *reading, int r) {
 static enum wipyd_error set_key(struct reading *reading, const struct key *key, const char *value) {
     struct config *config = reading->config;
     enum config_source_kind kind = CONFIG_SOURCE_FINDUPGRADE;
+    struct config_adapter adapter;
     const char *complaint, *url = NULL;
     char wanted[64];
     int r = 0;
@@ -267,6 +332,20 @@ static enum wipyd_error set_key(struct reading *reading, const struct key *key, 
         if (strcmp(value, "yes") != 0 && strcmp(value, "no") != 0)
             return fail_value(reading, key, value, "yes or no is wanted");
         *(bool *)field(config, key) = value[0] == 'y';
+        break;
+    case KEY_POLICY:
+        if (!parse_policy(value, field(config, key)))
+            return fail_value(reading, key, value, "off, ask, wipy or any is wanted");
+        break;
+    case KEY_ADAPTER_LIST:
+        complaint = parse_adapter(value, &adapter);
+        if (complaint)
+            return fail_value(reading, key, value, complaint);
+        r = add_adapter(config, &adapter);
+        if (r == -ENOSPC) {
+            snprintf(wanted, sizeof wanted, "no more than %d adapters", CONFIG_ADAPTERS_MAX);
+            return fail_value(reading, key, value, wanted);
+        }
         break;
     }
     return r < 0 ? fail_errno(reading, r) : WIPYD_ERROR_NONE;
@@ -405,9 +484,12 @@ int config_init(struct config *config) {
     int r;
 
     memset(config, 0, sizeof *config);
-    for (size_t i = 0; i < N_KEYS; i++)
+    for (size_t i = 0; i < N_KEYS; i++) {
         if (keys[i].type == KEY_NUMBER || keys[i].type == KEY_LEVEL)
             *(uint32_t *)field(config, &keys[i]) = keys[i].initial;
+        if (keys[i].type == KEY_POLICY)
+            *(enum board_policy *)field(config, &keys[i]) = (enum board_policy)keys[i].initial;
+    }
     r = add_source(config, CONFIG_SOURCE_FINDUPGRADE, CONFIG_SOURCE_DEFAULT);
     if (r >= 0)
         r = replace_text(&config->state_directory,

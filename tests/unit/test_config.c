@@ -88,6 +88,13 @@ static void defaults(void **state) {
     assert_int_equal(bench->config.log_level, LOG_INFO);
     assert_int_equal(bench->config.baud, 115200);
     assert_int_equal(bench->config.connect_timeout_s, 60);
+    assert_int_equal(bench->config.attempts, 5);
+    assert_int_equal(bench->config.policy, BOARD_POLICY_WIPY);
+    assert_int_equal(bench->config.settle_ms, 1000);
+    assert_int_equal(bench->config.syncs, 4);
+    assert_int_equal(bench->config.listen_ms, 500);
+    assert_int_equal(bench->config.coach_s, 600);
+    assert_int_equal(bench->config.n_adapters, 0);
     assert_int_equal(bench->config.n_ports, 0);
     assert_int_equal(bench->config.n_sources, 1);
     assert_int_equal(bench->config.sources[0].kind, CONFIG_SOURCE_FINDUPGRADE);
@@ -132,6 +139,106 @@ static void every_key_is_read(void **state) {
     assert_int_equal(bench->config.n_ports, 2);
     assert_string_equal(bench->config.ports[0], "/dev/ttyS0");
     assert_string_equal(bench->config.ports[1], "/dev/serial/by-id/usb-FTDI_FT231X-if00-port0");
+}
+
+static void every_board_key_is_read(void **state) {
+    static const struct {
+        const char *word;
+        enum board_policy policy;
+    } policies[] = { { "off", BOARD_POLICY_OFF },
+                     { "ask", BOARD_POLICY_ASK },
+                     { "wipy", BOARD_POLICY_WIPY },
+                     { "any", BOARD_POLICY_ANY } };
+    struct bench *bench = *state;
+    char text[64];
+
+    assert_int_equal(read_text(bench, "[flash]\n"
+                                      "attempts = 100\n"
+                                      "[boards]\n"
+                                      "policy = ask\n"
+                                      "settle = 0\n"
+                                      "syncs = 20\n"
+                                      "listen = 3000\n"
+                                      "coach = 86400\n"
+                                      "[adapters]\n"
+                                      "adapter = 1a86:7523 CH340\n"
+                                      "adapter = 067B:23a3\tPL2303 GT, blue ; a comment\n"),
+                     WIPYD_ERROR_NONE);
+    assert_int_equal(bench->config.attempts, 100);
+    assert_int_equal(bench->config.policy, BOARD_POLICY_ASK);
+    assert_int_equal(bench->config.settle_ms, 0);
+    assert_int_equal(bench->config.syncs, 20);
+    assert_int_equal(bench->config.listen_ms, 3000);
+    assert_int_equal(bench->config.coach_s, 86400);
+    assert_int_equal(bench->config.n_adapters, 2);
+    assert_int_equal(bench->config.adapters[0].vendor, 0x1a86);
+    assert_int_equal(bench->config.adapters[0].product, 0x7523);
+    assert_string_equal(bench->config.adapters[0].name, "CH340");
+    assert_int_equal(bench->config.adapters[1].vendor, 0x067b);
+    assert_int_equal(bench->config.adapters[1].product, 0x23a3);
+    assert_string_equal(bench->config.adapters[1].name, "PL2303 GT, blue");
+    for (size_t i = 0; i < sizeof policies / sizeof *policies; i++) {
+        snprintf(text, sizeof text, "[boards]\npolicy = %s\n", policies[i].word);
+        assert_int_equal(read_text(bench, text), WIPYD_ERROR_NONE);
+        assert_int_equal(bench->config.policy, policies[i].policy);
+    }
+}
+
+static void bad_board_keys(void **state) {
+    static const struct {
+        const char *section, *key, *value, *wanted;
+    } cases[] = {
+        { "flash", "attempts", "0", "a number from 1 to 100 is wanted" },
+        { "flash", "attempts", "101", "a number from 1 to 100 is wanted" },
+        { "boards", "policy", "", "off, ask, wipy or any is wanted" },
+        { "boards", "policy", "WIPY", "off, ask, wipy or any is wanted" },
+        { "boards", "policy", "all", "off, ask, wipy or any is wanted" },
+        { "boards", "settle", "60001", "a number from 0 to 60000 is wanted" },
+        { "boards", "settle", "-1", "a number from 0 to 60000 is wanted" },
+        { "boards", "syncs", "21", "a number from 0 to 20 is wanted" },
+        { "boards", "listen", "3001", "a number from 0 to 3000 is wanted" },
+        { "boards", "coach", "86401", "a number from 0 to 86400 is wanted" },
+        { "adapters", "adapter", "", "VVVV:PPPP, the USB ids in hex, and a name is wanted" },
+        { "adapters", "adapter", "1a86", "VVVV:PPPP, the USB ids in hex, and a name is wanted" },
+        { "adapters", "adapter", "1a86:7523", "VVVV:PPPP, the USB ids in hex, and a name is wanted" },
+        { "adapters", "adapter", "1a86:752 CH340", "VVVV:PPPP, the USB ids in hex, and a name is wanted" },
+        { "adapters", "adapter", "1a86:75234 CH340", "VVVV:PPPP, the USB ids in hex, and a name is wanted" },
+        { "adapters", "adapter", "0x1a86:0x7523 CH340",
+          "VVVV:PPPP, the USB ids in hex, and a name is wanted" },
+        { "adapters", "adapter", "1a86 7523 CH340", "VVVV:PPPP, the USB ids in hex, and a name is wanted" },
+        { "adapters", "adapter", "1a86:7523 A name that has 32 bytes, not 31",
+          "a name of at most 31 bytes is wanted" },
+        { "adapters", "adapter", "1a86:7523 CH\xc3\xa4", "a name in printable ASCII is wanted" },
+    };
+    struct bench *bench = *state;
+    char text[256], story[256];
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(text, sizeof text, "[%s]\n%s = %s\n", cases[i].section, cases[i].key, cases[i].value);
+        snprintf(story, sizeof story, "2: %s = \"%s\": %s", cases[i].key, cases[i].value, cases[i].wanted);
+        assert_fails(bench, text, story);
+    }
+    assert_int_equal(bench->config.policy, BOARD_POLICY_WIPY);
+    assert_int_equal(bench->config.attempts, 5);
+    assert_int_equal(bench->config.n_adapters, 0);
+}
+
+static void adapters_are_bounded(void **state) {
+    struct bench *bench = *state;
+    char text[2048];
+    size_t n = 0;
+
+    n += (size_t)snprintf(text, sizeof text, "[adapters]\n");
+    for (unsigned i = 0; i < CONFIG_ADAPTERS_MAX; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "adapter = 1234:%04x Name %u\n", i, i);
+    assert_int_equal(read_text(bench, text), WIPYD_ERROR_NONE);
+    assert_int_equal(bench->config.n_adapters, CONFIG_ADAPTERS_MAX);
+    assert_fails(bench, "[adapters]\nadapter = 1234:ffff One more\n",
+                 "2: adapter = \"1234:ffff One more\": no more than 32 adapters");
+    /* The same ids again: another name. */
+    assert_int_equal(read_text(bench, "[adapters]\nadapter = 1234:0007 Seven\n"), WIPYD_ERROR_NONE);
+    assert_int_equal(bench->config.n_adapters, CONFIG_ADAPTERS_MAX);
+    assert_string_equal(bench->config.adapters[7].name, "Seven");
 }
 
 static void assert_source(const struct bench *bench, unsigned index, enum config_source_kind kind,
@@ -363,6 +470,9 @@ int main(void) {
     static const struct CMUnitTest tests[] = {
         moment(defaults),
         moment(every_key_is_read),
+        moment(every_board_key_is_read),
+        moment(bad_board_keys),
+        moment(adapters_are_bounded),
         moment(empty_file_is_fine),
         moment(missing_file),
         moment(directory_as_file),
