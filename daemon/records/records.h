@@ -145,7 +145,9 @@ struct records_query {
 };
 
 /* put: inserts, or replaces the one of the same key, in one transaction that is on disk on return. list: an
- * array to be freed, NULL when empty. Negative errno. */
+ * array to be freed, NULL when empty; in a database that somebody edited, text that is longer than its field
+ * is cut at a whole character, and a row that can't be a record (an unknown word, a key that is too long) is
+ * logged and left out. Negative errno; -EINVAL: a key or a value that no such record has. */
 must_check int records_put_board(struct records *records, const struct board_record *board);
 must_check int records_delete_board(struct records *records,
                                     const char *mac); /* and what it was flashed with */
@@ -155,7 +157,7 @@ must_check int records_delete_slot(struct records *records, const char *name);
 must_check int records_list_slots(struct records *records, struct slot_record **ret, size_t *ret_n);
 must_check int records_put_job(struct records *records, const struct job_record *job);
 must_check int records_put_attempt(struct records *records, const struct attempt_record *attempt);
-/* Newest first. */
+/* Newest first, by id: a clock may jump. since_us is held against started_us. */
 must_check int records_list_jobs(struct records *records, const struct records_query *query,
                                  struct job_record **ret, size_t *ret_n);
 /* Those that aren't over, in order of id: what a daemon that was killed has left. */
@@ -163,9 +165,10 @@ must_check int records_list_open_jobs(struct records *records, struct job_record
 /* In order of number. */
 must_check int records_list_attempts(struct records *records, uint32_t job, struct attempt_record **ret,
                                      size_t *ret_n);
-/* The highest id that was ever put, also when its job is gone; 0: none. */
+/* The highest id that was ever put, also when its job is gone (the table's AUTOINCREMENT sequence); 0: none.
+ */
 must_check int records_last_job(struct records *records, uint32_t *ret);
-/* The last 20,000 are kept. */
+/* The last 20,000 are kept, and up to 255 more until the next pruning. */
 must_check int records_put_decision(struct records *records, const struct decision_record *decision);
 must_check int records_list_decisions(struct records *records, const struct records_query *query,
                                       struct decision_record **ret, size_t *ret_n);
