@@ -61,8 +61,9 @@ struct decision_state {
     char mac[18];                                /* empty: not known */
     bool is_esp32, is_encrypted, is_secure_boot; /* of DOWNLOAD */
     uint32_t flash_mib;                          /* of DOWNLOAD; 0: can't be told */
-    bool is_blank;                               /* no application on flash */
-    char board[32], release[64]; /* by the flash, or by the firmware's own words; empty: not known */
+    bool is_blank; /* no application on flash; counts for nothing once a job has verified firmware on it */
+    char board[32], release[64]; /* by the flash, or by the firmware's own words; empty: not known. Of a blank
+                                    flash: board is what the records have for this MAC */
     uint32_t order;              /* of release: Pycom's intVersion; 0: can't be ordered */
     bool is_known_wipy;          /* the records say that this MAC is a WiPy */
     bool is_presumed; /* nothing was heard that says who it is: mac, board, release are those of the board
@@ -99,11 +100,13 @@ const struct decision_rule *decision_rule_at(unsigned index);
 
 const char *decision_verdict_word(enum decision_verdict verdict);
 
-/* All fields as "key=value" lines, values escaped; cut never: ret has DECISION_TEXT_MAX bytes. */
+/* All fields as "key=value" lines: flags 0 or 1, policy and seen as their words, of text all but printable
+ * ASCII, and '%', as "%0a"; cut never: ret has DECISION_TEXT_MAX bytes. */
 #define DECISION_TEXT_MAX 2048
 void decision_state_print(const struct decision_state *state, char *ret);
-/* The reverse; false: not such a text. A key that isn't known is skipped, one that is missing has its zero: a
- * record of an older or newer wipyd can be read. */
+/* The reverse; false: not such a text (empty, a line without a key, a key twice, a value that its field can't
+ * hold), and ret is as it was. A key that isn't known is skipped, one that is missing has its zero: a record
+ * of an older or newer wipyd can be read. */
 bool decision_state_parse(const char *text, struct decision_state *ret);
 /* One field as text, for explain: key and value (escaped as above) by index; false past the end. */
 bool decision_state_field(const struct decision_state *state, unsigned index, const char **key, char *value,
