@@ -87,6 +87,15 @@ bool firmware_version_find(const uint8_t *bytes, size_t size, struct firmware_ve
     return false;
 }
 
+bool firmware_board_is_pycom(const char *board) {
+    static const char *const boards[] = { "WiPy", "LoPy", "LoPy4", "SiPy", "GPy", "FiPy" };
+
+    for (size_t i = 0; i < sizeof boards / sizeof *boards; i++)
+        if (!strcmp(board, boards[i]))
+            return true;
+    return false;
+}
+
 /* Leading zeros are refused: no release has them, and "1.08" might mean 1.8 or 1.0.8. */
 static bool take_number(const char **text, uint32_t max, uint32_t *ret) {
     const char *p = *text;

@@ -26,6 +26,9 @@ struct firmware_version {
  * wholly. */
 bool firmware_version_find(const uint8_t *bytes, size_t size, struct firmware_version *ret);
 
+/* Whether that is one of Pycom's own names of a kind of board (facts/pycom.md 1.6), as images spell them. */
+bool firmware_board_is_pycom(const char *board);
+
 /* Pycom's intVersion of a release, "1.20.2.r4" -> 77596036; three-part releases count as r0.
  * False: not a release that can be ordered (extra text, a part out of range); never guessed. */
 bool firmware_release_parse(const char *release, uint32_t *ret);

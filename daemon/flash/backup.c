@@ -11,7 +11,21 @@
 /* A generation that is being saved: pid and job follow. Hidden, so that it is never taken for a whole one. */
 #define NEW_PREFIX ".new-"
 
-static const char *const file_names[BACKUP_PARTS] = { "config.bin", "nvs.bin", "otadata.bin" };
+static const struct {
+    const char *word, *file;
+} names[BACKUP_PARTS] = {
+    [BACKUP_CONFIG] = { "config", "config.bin" },
+    [BACKUP_NVS] = { "nvs", "nvs.bin" },
+    [BACKUP_OTADATA] = { "otadata", "otadata.bin" },
+};
+
+const char *backup_part_word(enum backup_part part) {
+    return names[part].word;
+}
+
+const char *backup_part_file(enum backup_part part) {
+    return names[part].file;
+}
 
 static void close_dir_p(DIR **dir) {
     if (*dir)
@@ -58,7 +72,7 @@ void backup_load_newest(const char *folder, const char *mac, const struct backup
         ret->parts[i].offset = like->parts[i].offset;
         ret->parts[i].size = like->parts[i].size;
         if (like->parts[i].size)
-            ret->parts[i].bytes = read_exactly(dir, file_names[i], like->parts[i].size);
+            ret->parts[i].bytes = read_exactly(dir, names[i].file, like->parts[i].size);
     }
 }
 
@@ -114,7 +128,7 @@ static int write_parts(const char *path, const struct backup *backup) {
         return -errno;
     for (int i = 0; i < BACKUP_PARTS; i++)
         if (backup->parts[i].size) {
-            r = write_file(dir, file_names[i], backup->parts[i].bytes, backup->parts[i].size);
+            r = write_file(dir, names[i].file, backup->parts[i].bytes, backup->parts[i].size);
             if (r < 0)
                 return r;
         }
@@ -125,7 +139,7 @@ static void remove_parts(const char *path) {
     char file[4200];
 
     for (int i = 0; i < BACKUP_PARTS; i++) {
-        snprintf(file, sizeof file, "%s/%s", path, file_names[i]);
+        snprintf(file, sizeof file, "%s/%s", path, names[i].file);
         unlink(file);
     }
     rmdir(path);

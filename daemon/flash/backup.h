@@ -37,7 +37,7 @@ struct backup_entry {
     uint32_t sizes[BACKUP_PARTS]; /* bytes; 0: it has no such part */
 };
 /* All generations, or those of one board (mac as above; NULL: all), by board, newest first. *ret is to be
- * freed. No folder: none. Negative errno. Blocking. */
+ * freed. No folder: none. Negative errno; -EINVAL: mac is none. Blocking. */
 must_check int backup_list(const char *folder, const char *mac, struct backup_entry **ret, size_t *ret_n);
 /* Reads the parts wanted (1 << enum backup_part) of a generation, with the sizes that its files have, offsets
  * 0. NO_SUCH_BACKUP, BACKUP_INVALID (a part wanted isn't there, or its size makes no sense), NO_MEMORY,
@@ -49,4 +49,6 @@ must_check enum wipyd_error backup_open(const char *folder, const char *mac, con
                                         enum backup_part part, int *ret, struct fault *fault);
 /* "config", "nvs", "otadata". */
 const char *backup_part_word(enum backup_part part);
+/* The file's name in a generation's folder. */
+const char *backup_part_file(enum backup_part part);
 void backup_deinit(struct backup *backup);

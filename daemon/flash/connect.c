@@ -3,8 +3,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "daemon/base/bytes.h"
+#include "daemon/esp/repl.h"
 #include "daemon/flash/phases.h"
 #include "daemon/serial/port.h"
 
@@ -21,6 +23,7 @@ enum {
     RATE_PROBES = 3,
     BOOT_LISTEN_MS = 500,
     BOOT_LISTEN_ROUNDS = 10,
+    BOOT_QUIET_MS = 3000, /* boot.py and main.py come before the banner, and may never end */
 };
 
 /* Rates worth a try, upwards. */
@@ -55,6 +58,8 @@ enum step flash_enter_open(struct flash_job *job) {
         job->status.baud = esp_link_baud(job->link);
         if (!esp_link_has_lines(job->link))
             flash_job_log(job, LOG_INFO, "the port has no DTR and RTS: a person has to reset the board");
+        else if (!job->may_reset)
+            flash_job_log(job, LOG_INFO, "DTR and RTS may not be used: a person has to reset the board");
         return STEP_NEXT;
     case EBUSY:
         return flash_job_work(job, find_holder);
@@ -80,7 +85,7 @@ enum step flash_reply_open(struct flash_job *job, enum esp_outcome outcome, cons
 /* ---- reset and sync -------------------------------------------------------------------------- */
 
 static bool has_resets_left(const struct flash_job *job) {
-    return esp_link_has_lines(job->link) && job->reset_attempt < RESET_ATTEMPTS;
+    return flash_job_has_lines(job) && job->reset_attempt < RESET_ATTEMPTS;
 }
 
 enum step flash_enter_reset(struct flash_job *job) {
@@ -139,7 +144,7 @@ enum step flash_enter_sync(struct flash_job *job) {
     } else if (job->sync_round) {
         flash_job_sync_link(job, SYNCS_OTHER_RATE, 0);
     } else {
-        flash_job_sync_link(job, esp_link_has_lines(job->link) ? SYNCS_AFTER_RESET : SYNCS_FIRST, 0);
+        flash_job_sync_link(job, flash_job_has_lines(job) ? SYNCS_AFTER_RESET : SYNCS_FIRST, 0);
     }
     return STEP_WAIT;
 }
@@ -233,6 +238,12 @@ static enum step take_chip(struct flash_job *job) {
     memcpy(job->mac_hex, mac_hex, sizeof mac_hex);
     snprintf(board->mac, sizeof board->mac, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3],
              mac[4], mac[5]);
+    if (*job->resumed_mac && strcasecmp(job->resumed_mac, board->mac) != 0)
+        return flash_job_fail(job, WIPYD_ERROR_WRONG_CHIP, "the job began with %s, now %s answers",
+                              job->resumed_mac, board->mac);
+    if (job->kind == WIPYD_JOB_KIND_RESTORE && strcasecmp(job->restore_mac, board->mac) != 0)
+        return flash_job_fail(job, WIPYD_ERROR_OTHER_BOARDS_BACKUP, "the backup is of %s, this board is %s",
+                              job->restore_mac, board->mac);
     snprintf(board->chip, sizeof board->chip, "%s revision %u.%u, %u MHz crystal", esp_chip_package(chip),
              esp_chip_revision(chip) / 100, esp_chip_revision(chip) % 100,
              esp_chip_crystal_mhz(chip, esp_link_baud(job->link)));
@@ -273,7 +284,7 @@ enum step flash_reply_identify(struct flash_job *job, enum esp_outcome outcome,
 enum step flash_enter_protect(struct flash_job *job) {
     const struct esp_chip *chip = &job->identify.chip;
 
-    if (job->identify_only)
+    if (job->kind == WIPYD_JOB_KIND_IDENTIFY)
         return STEP_NEXT;
     if (esp_chip_is_encrypted(chip))
         return flash_job_fail(job, WIPYD_ERROR_FLASH_ENCRYPTED, "eFuse word 0 is 0x%08x", chip->efuse[0]);
@@ -379,8 +390,7 @@ enum step flash_reply_raise_baud(struct flash_job *job, enum esp_outcome outcome
 
 /* A chip that nobody can reset for us is left at the rate at which everybody looks for it. */
 enum step flash_enter_finish(struct flash_job *job) {
-    if (!job->link || !job->is_talking || esp_link_has_lines(job->link) ||
-        esp_link_baud(job->link) == FIRST_BAUD)
+    if (!job->link || !job->is_talking || flash_job_has_lines(job) || esp_link_baud(job->link) == FIRST_BAUD)
         return STEP_NEXT;
     ask_chip_baud(job, FIRST_BAUD);
     return STEP_WAIT;
@@ -395,15 +405,43 @@ enum step flash_reply_finish(struct flash_job *job, enum esp_outcome outcome, co
 }
 
 static void say_goodbye(struct flash_job *job) {
-    if (job->identify_only || job->dry_run)
+    if (job->kind == WIPYD_JOB_KIND_IDENTIFY || job->dry_run)
         flash_job_tell_user(job, "To run the firmware again, take the wire off G23 and press reset.");
+    else if (job->kind == WIPYD_JOB_KIND_RESTORE)
+        flash_job_tell_user(
+            job, "Take the wire off G23 and press reset: the board then runs with what was put back.");
     else
         flash_job_tell_user(job,
                             "Take the wire off G23 and press reset: the board then runs its new firmware.");
 }
 
+/* The firmware's banner, which comes when the programs on the board let it, says its release. */
+static bool is_confirmed(struct flash_job *job, const struct boot_log *log) {
+    const char *wanted = job->package ? job->package->version.release : NULL;
+    struct esp_repl_words words;
+
+    if (!esp_repl_banner_parse(log->quote, &words) || !*words.release)
+        return false;
+    snprintf(job->status.confirmed_release, sizeof job->status.confirmed_release, "%s", words.release);
+    if (wanted && !job->dry_run && strcmp(words.release, wanted) != 0)
+        flash_job_log(job, LOG_WARNING, "the board runs %s, and not %s", words.release, wanted);
+    return true;
+}
+
+/* Waiting for the banner is over: nothing comes any more, or nobody needs it. */
+static bool is_at_rest(struct flash_job *job, const struct boot_log *log) {
+    uint64_t heard = log->n_text + log->n_garbage;
+
+    if (job->kind == WIPYD_JOB_KIND_IDENTIFY || job->dry_run)
+        return true;
+    if (heard != job->boot_heard)
+        job->boot_heard_ms = uv_now(job->loop);
+    job->boot_heard = heard;
+    return uv_now(job->loop) - job->boot_heard_ms >= BOOT_QUIET_MS;
+}
+
 enum step flash_enter_boot_check(struct flash_job *job) {
-    if (!esp_link_has_lines(job->link) || job->reset_attempt == 0) {
+    if (!flash_job_has_lines(job) || job->reset_attempt == 0) {
         say_goodbye(job);
         return STEP_NEXT;
     }
@@ -432,6 +470,8 @@ enum step flash_reply_boot_check(struct flash_job *job, enum esp_outcome outcome
         say_goodbye(job);
         return STEP_NEXT;
     case BOOT_LOG_FIRMWARE:
+        if (!is_confirmed(job, log) && job->boot_round < BOOT_LISTEN_ROUNDS && !is_at_rest(job, log))
+            return STEP_AGAIN;
         flash_job_log(job, LOG_INFO, "the board says \"%s\"", log->quote);
         return STEP_NEXT;
     case BOOT_LOG_NOTHING:
@@ -444,6 +484,8 @@ enum step flash_reply_boot_check(struct flash_job *job, enum esp_outcome outcome
     if (job->boot_round < BOOT_LISTEN_ROUNDS)
         return STEP_AGAIN;
     flash_job_tell_user(
-        job, "Written and verified, but the board did not say that it started: press reset and look.");
+        job, job->status.bytes_done
+                 ? "Written and verified, but the board did not say that it started: press reset and look."
+                 : "The board did not say that it started: press reset and look.");
     return STEP_NEXT;
 }

@@ -2,7 +2,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -102,86 +101,8 @@ static uint64_t realtime_us(void) {
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-void flash_job_log(const struct flash_job *job, int level, const char *format, ...) {
-    struct log_fields fields = { .device = job->device,
-                                 .board = job->status.board.mac,
-                                 .job = job->id_text,
-                                 .phase = wipyd_phase_word(job->status.phase) };
-    char text[512];
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    log_with(level, &fields, "%s", text);
-}
-
-enum step flash_job_fail(struct flash_job *job, enum wipyd_error code, const char *format, ...) {
-    char story[sizeof job->status.fault.story];
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(story, sizeof story, format, args);
-    va_end(args);
-    fault_set(&job->status.fault, code, "%s", story);
-    return STEP_FAIL;
-}
-
-enum step flash_job_retry(struct flash_job *job, enum wipyd_error code, const char *format, ...) {
-    char story[sizeof job->status.fault.story];
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(story, sizeof story, format, args);
-    va_end(args);
-    fault_set(&job->status.fault, code, "%s", story);
-    flash_job_log(job, LOG_INFO, "again, because: %s", story);
-    return STEP_RETRY;
-}
-
-enum step flash_job_goto(struct flash_job *job, enum wipyd_phase phase) {
-    job->target = phase;
-    return STEP_GOTO;
-}
-
-void flash_job_ask_user(struct flash_job *job, const char *sentence) {
-    if (!strcmp(job->status.user_action, sentence))
-        return;
-    snprintf(job->status.user_action, sizeof job->status.user_action, "%s", sentence);
-    job->status.state = *sentence ? WIPYD_JOB_STATE_WAITING : WIPYD_JOB_STATE_RUNNING;
-    if (*sentence)
-        flash_job_log(job, LOG_NOTICE, "%s", sentence);
-    job->events->on_change(job->userdata, job);
-}
-
-void flash_job_tell_user(struct flash_job *job, const char *sentence) {
-    snprintf(job->status.user_action, sizeof job->status.user_action, "%s", sentence);
-    flash_job_log(job, LOG_NOTICE, "%s", sentence);
-}
-
-void flash_describe(const struct flash_job *job, const char *what, enum esp_outcome outcome,
-                    const struct esp_reply *reply, char *ret, size_t size) {
-    switch (outcome) {
-    case ESP_OK:
-        snprintf(ret, size, "%s: done", what);
-        return;
-    case ESP_REFUSED:
-        snprintf(ret, size, "%s: %s refused: %s (error %02x)", what, esp_link_loader(job->link)->name,
-                 esp_rom_error_text(reply->error), reply->error);
-        return;
-    case ESP_NO_REPLY:
-        snprintf(ret, size, "%s: no reply in time", what);
-        return;
-    case ESP_LOST:
-        snprintf(ret, size, "%s: the chip stopped answering", what);
-        return;
-    case ESP_REBOOTED:
-        snprintf(ret, size, "%s: the chip was reset: %s", what, esp_link_boot_log(job->link)->quote);
-        return;
-    case ESP_GONE:
-        snprintf(ret, size, "%s: the port is gone", what);
-        return;
-    }
+bool flash_job_has_lines(const struct flash_job *job) {
+    return job->may_reset && esp_link_has_lines(job->link);
 }
 
 /* ---- phases ---------------------------------------------------------------------------------- */
@@ -279,6 +200,18 @@ static void forget_retried_faults(struct flash_job *job) {
     job->status.fault = (struct fault) { 0 };
 }
 
+/* Written and verified: a job whose board is taken away now, or that is stopped, only because its firmware
+ * was still waited for, is done. */
+static bool end_if_settled(struct flash_job *job) {
+    if (job->status.phase != WIPYD_PHASE_BOOT_CHECK || job->is_leaving)
+        return false;
+    flash_job_log(job, LOG_INFO, "done before the firmware has spoken");
+    set_phase(job, WIPYD_PHASE_DONE);
+    forget_retried_faults(job);
+    finish(job);
+    return true;
+}
+
 static void check_chip_if_doubtful(struct flash_job *job) {
     if (!job->is_doubtful || row_of(job)->is_outside)
         return;
@@ -371,6 +304,8 @@ static void on_link(void *userdata, enum esp_outcome outcome, const struct esp_r
     job->is_doubtful |= outcome == ESP_NO_REPLY;
     if (outcome == ESP_GONE) {
         job->is_talking = false;
+        if (end_if_settled(job))
+            return;
         /* A stop that came first is the reason that counts. */
         if (!job->is_leaving && job->stop)
             fault_set(&job->status.fault, job->stop, "while %s", wipyd_phase_label(job->status.phase));
@@ -485,8 +420,14 @@ int flash_job_start(struct flash_job **ret, uv_loop_t *loop, const struct flash_
     job->device = copy_text(request->device);
     job->package_name = copy_text(request->package_name);
     job->backup_folder = copy_text(request->backup_folder);
-    job->identify_only = request->identify_only;
+    job->restore_mac = copy_text(request->restore_mac);
+    job->restore_name = copy_text(request->restore_backup);
+    job->resumed_mac = copy_text(request->resumed_mac);
+    job->restore_parts = request->restore_parts;
+    job->kind = request->kind;
     job->dry_run = request->dry_run;
+    job->may_reset = request->may_reset;
+    job->any_esp32 = request->any_esp32;
     job->target_baud = request->baud;
     job->connect_timeout_ms = request->connect_timeout_ms;
     job->package = request->package ? firmware_package_ref(request->package) : NULL;
@@ -501,7 +442,8 @@ int flash_job_start(struct flash_job **ret, uv_loop_t *loop, const struct flash_
     snprintf(job->id_text, sizeof job->id_text, "%u", job->id);
     job->status.state = WIPYD_JOB_STATE_QUEUED;
     job->status.started_us = realtime_us();
-    if (!job->node || !job->device || !job->package_name || !job->backup_folder) {
+    if (!job->node || !job->device || !job->package_name || !job->backup_folder || !job->restore_mac ||
+        !job->restore_name || !job->resumed_mac) {
         job->is_finished = true;
         flash_job_free(job);
         return -ENOMEM;
@@ -518,6 +460,8 @@ void flash_job_stop(struct flash_job *job, enum wipyd_error reason) {
         return;
     job->stop = reason;
     flash_job_log(job, LOG_INFO, "asked to stop: %s", wipyd_error_sentence(reason));
+    if (end_if_settled(job))
+        return;
     if (job->status.phase == WIPYD_PHASE_QUEUED ||
         (rows[job->status.phase].can_be_cut_short && !job->is_working)) {
         fault_set(&job->status.fault, reason, "while %s", wipyd_phase_label(job->status.phase));
@@ -535,6 +479,8 @@ struct flash_job *flash_job_free(struct flash_job *job) {
         close(job->package_fd);
     backup_deinit(&job->saved);
     backup_deinit(&job->previous);
+    backup_deinit(&job->restored);
+    flash_restore_deinit(&job->restore);
     free(job->inflated);
     free(job->pieces);
     free(job->probe);
@@ -542,6 +488,9 @@ struct flash_job *flash_job_free(struct flash_job *job) {
     free(job->device);
     free(job->package_name);
     free(job->backup_folder);
+    free(job->restore_mac);
+    free(job->restore_name);
+    free(job->resumed_mac);
     free(job);
     return NULL;
 }
@@ -567,8 +516,8 @@ uint32_t flash_job_id(const struct flash_job *job) {
     return job->id;
 }
 
-bool flash_job_is_identify(const struct flash_job *job) {
-    return job->identify_only;
+enum wipyd_job_kind flash_job_kind(const struct flash_job *job) {
+    return job->kind;
 }
 
 bool flash_job_is_dry_run(const struct flash_job *job) {

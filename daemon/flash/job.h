@@ -71,6 +71,9 @@ struct flash_job_request {
     unsigned restore_parts;                   /* 1 << enum backup_part, or-ed */
     uint32_t baud;                            /* to climb to */
     uint32_t connect_timeout_ms;
+    /* The board of a job that goes on, "30:ae:a4:01:02:03", copied: any other is WRONG_CHIP; and where its
+     * image was half written, so that it names no type, its type has been checked before. NULL: any board. */
+    const char *resumed_mac;
     /* What to flash: a package (a reference is taken), or package_fd to read one from: a file that can't
      * change, of package_bytes; its ownership is taken even when the start fails. -1 and NULL to identify. */
     struct firmware_package *package;

@@ -15,6 +15,7 @@
 #include "daemon/flash/job.h"
 #include "daemon/flash/probe.h"
 #include "daemon/flash/reader.h"
+#include "daemon/flash/restore.h"
 
 enum step {
     STEP_WAIT,  /* something is under way */
@@ -29,7 +30,9 @@ struct flash_job {
     uv_loop_t *loop;
     uint32_t id;
     char *node, *device, *package_name, *backup_folder;
-    bool identify_only, dry_run;
+    enum wipyd_job_kind kind;
+    bool dry_run, may_reset, any_esp32;
+    char *resumed_mac; /* empty: any board */
     uint32_t connect_timeout_ms;
     const struct flash_job_events *events;
     void *userdata;
@@ -53,6 +56,10 @@ struct flash_job {
     char package_sha256[65]; /* empty: any */
     struct firmware_package *package;
     const struct firmware_layout *layout;
+    char *restore_mac, *restore_name;
+    unsigned restore_parts;
+    struct backup restored;       /* what is to be put back; offsets once planned */
+    struct flash_restore restore; /* as a layout */
     struct flash_piece *pieces;
     unsigned n_pieces, cursor;
     bool head_is_equal; /* of the piece being compared: its first sector */
@@ -70,6 +77,8 @@ struct flash_job {
     bool is_setting_rate, baud_change_failed;
     struct boot_log heard; /* what the board said at the usual rate while no ROM answered */
     unsigned boot_round;
+    uint64_t boot_heard; /* bytes of text, and when the last came (uv_now) */
+    uint64_t boot_heard_ms;
     uint32_t target_baud; /* to climb to; goes down with failures */
     enum { RATE_ASK, RATE_SET, RATE_PROBE } rate_step;
     bool rate_is_lowered; /* a region is being repeated: go back to it */
@@ -99,6 +108,10 @@ void flash_job_listen_link(struct flash_job *job, uint32_t ms);
 /* function runs in the pool and leaves its outcome in job->work_fault; then the row's reply is called with
  * ESP_OK. */
 enum step flash_job_work(struct flash_job *job, void (*function)(struct flash_job *job));
+/* DTR and RTS are there, and may be used. */
+bool flash_job_has_lines(const struct flash_job *job);
+
+/* story.c */
 __attribute__((format(printf, 3, 4))) enum step flash_job_fail(struct flash_job *job, enum wipyd_error code,
                                                                const char *format, ...);
 __attribute__((format(printf, 3, 4))) enum step flash_job_retry(struct flash_job *job, enum wipyd_error code,

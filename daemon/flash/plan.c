@@ -29,7 +29,14 @@ static void read_package(struct flash_job *job) {
     munmap(bytes, job->package_bytes);
 }
 
+static void read_backup(struct flash_job *job) {
+    (void)!backup_read(job->backup_folder, job->restore_mac, job->restore_name, job->restore_parts,
+                       &job->restored, &job->work_fault);
+}
+
 enum step flash_enter_prepare(struct flash_job *job) {
+    if (job->kind == WIPYD_JOB_KIND_RESTORE)
+        return flash_job_work(job, read_backup);
     if (job->package || job->package_fd < 0)
         return STEP_NEXT;
     return flash_job_work(job, read_package);
@@ -47,11 +54,17 @@ enum step flash_reply_prepare(struct flash_job *job, enum esp_outcome outcome,
                               const struct esp_reply *reply) {
     (void)outcome;
     (void)reply;
-    close(job->package_fd);
+    if (job->package_fd >= 0)
+        close(job->package_fd);
     job->package_fd = -1;
     if (job->work_fault.code != WIPYD_ERROR_NONE) {
         job->status.fault = job->work_fault;
         return STEP_FAIL;
+    }
+    if (job->kind == WIPYD_JOB_KIND_RESTORE) {
+        flash_job_log(job, LOG_INFO, "what was saved as %s of %s is to be put back", job->restore_name,
+                      job->restore_mac);
+        return STEP_NEXT;
     }
     if (!is_promised(job))
         return flash_job_fail(job, WIPYD_ERROR_PACKAGE_INVALID,
@@ -81,10 +94,14 @@ static void take_probe(struct flash_job *job) {
 static enum step check_board(struct flash_job *job) {
     const char *wanted = job->package->version.board, *found = job->status.board.board;
 
-    if (*found && strcmp(found, wanted) != 0)
+    if (!strcmp(found, wanted))
+        return STEP_NEXT;
+    if (job->any_esp32 && !firmware_board_is_pycom(found))
+        return STEP_NEXT;
+    if (*found)
         return flash_job_fail(job, WIPYD_ERROR_WRONG_BOARD, "the package is for %s, the board runs %s %s",
                               wanted, found, job->status.board.release);
-    if (!*found && strcmp(wanted, OWN_BOARD) != 0)
+    if (strcmp(wanted, OWN_BOARD) != 0 && !*job->resumed_mac)
         return flash_job_fail(job, WIPYD_ERROR_WRONG_BOARD,
                               "the package is for %s, and nothing says that this board is one", wanted);
     return STEP_NEXT;
@@ -120,13 +137,10 @@ static enum step make_pieces(struct flash_job *job) {
     return STEP_NEXT;
 }
 
-static enum step make_plan(struct flash_job *job) {
+static enum step plan_flash(struct flash_job *job) {
     uint32_t flash_bytes = (uint32_t)job->status.board.flash_bytes;
     enum step step;
 
-    take_probe(job);
-    if (job->identify_only)
-        return flash_job_goto(job, WIPYD_PHASE_FINISH);
     job->layout = firmware_package_layout(job->package, flash_bytes);
     if (!job->layout)
         return flash_job_fail(job, WIPYD_ERROR_FLASH_TOO_SMALL, "the flash chip has %u KiB",
@@ -141,6 +155,44 @@ static enum step make_plan(struct flash_job *job) {
     return step == STEP_NEXT ? make_pieces(job) : step;
 }
 
+static void prepare_restore(struct flash_job *job) {
+    (void)!flash_restore_prepare(&job->restore, &job->restored, (uint32_t)job->status.board.flash_bytes,
+                                 &job->work_fault);
+}
+
+static enum step plan_restore(struct flash_job *job) {
+    if (!job->probe->has_table)
+        job->probe->table.n = 0; /* what a damaged one says is not to be relied on when saving either */
+    if (flash_restore_place(&job->restored, job->probe->has_table ? &job->probe->table : NULL,
+                            (uint32_t)job->status.board.flash_bytes, &job->status.fault))
+        return STEP_FAIL;
+    return flash_job_work(job, prepare_restore);
+}
+
+static enum step end_restore_plan(struct flash_job *job) {
+    if (job->work_fault.code != WIPYD_ERROR_NONE) {
+        job->status.fault = job->work_fault;
+        return STEP_FAIL;
+    }
+    job->layout = &job->restore.layout;
+    return make_pieces(job);
+}
+
+static enum step make_plan(struct flash_job *job) {
+    take_probe(job);
+    switch (job->kind) {
+    case WIPYD_JOB_KIND_FLASH:
+        return plan_flash(job);
+    case WIPYD_JOB_KIND_IDENTIFY:
+        return flash_job_goto(job, WIPYD_PHASE_FINISH);
+    case WIPYD_JOB_KIND_RESTORE:
+        return plan_restore(job);
+    case WIPYD_JOB_KIND_COUNT:
+        break;
+    }
+    return STEP_FAIL;
+}
+
 enum step flash_enter_plan(struct flash_job *job) {
     struct esp_request request;
 
@@ -151,7 +203,7 @@ enum step flash_enter_plan(struct flash_job *job) {
         if (!job->probe)
             return flash_job_fail(job, WIPYD_ERROR_NO_MEMORY, "reading the flash");
         flash_probe_init(job->probe, esp_link_loader(job->link), (uint32_t)job->status.board.flash_bytes,
-                         job->identify_only);
+                         job->kind == WIPYD_JOB_KIND_IDENTIFY);
     }
     if (!flash_probe_next(job->probe, &request))
         return make_plan(job);
@@ -162,6 +214,8 @@ enum step flash_enter_plan(struct flash_job *job) {
 enum step flash_reply_plan(struct flash_job *job, enum esp_outcome outcome, const struct esp_reply *reply) {
     char story[160];
 
+    if (outcome == ESP_OK && !reply) /* the pool's word, not the chip's */
+        return end_restore_plan(job);
     if (outcome == ESP_OK) {
         flash_probe_take(job->probe, reply);
         job->attempts = 0;

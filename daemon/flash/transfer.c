@@ -122,7 +122,8 @@ enum step flash_enter_begin(struct flash_job *job) {
         job->write_since = uv_hrtime();
     if (piece->send_inflated && !inflate_piece(job, piece->piece))
         return flash_job_fail(job, WIPYD_ERROR_NO_MEMORY, "inflating a piece");
-    piece->attempts++;
+    if (piece->attempts++)
+        job->status.retries++;
     job->sequence = 0;
     job->stream_done = 0;
     stream_of(job, piece, &stream_size);
@@ -145,7 +146,8 @@ enum step flash_reply_begin(struct flash_job *job, enum esp_outcome outcome, con
         flash_job_log(job, LOG_INFO, "blocks of 0x%x are refused, going on with 0x%x", job->block_bytes,
                       small);
         job->block_bytes = small;
-        piece->attempts--;
+        if (--piece->attempts) /* this one didn't count */
+            job->status.retries--;
         return STEP_AGAIN;
     }
     flash_describe(job, "begin", outcome, reply, story, sizeof story);
@@ -227,6 +229,12 @@ enum step flash_reply_verify(struct flash_job *job, enum esp_outcome outcome, co
 
 /* ---- guard ----------------------------------------------------------------------------------- */
 
+/* What the config block must hold now: what it held before, unless that was what had to be put back. */
+static const uint8_t *guarded_bytes(const struct flash_job *job) {
+    return job->restored.parts[BACKUP_CONFIG].bytes ? job->restored.parts[BACKUP_CONFIG].bytes
+                                                    : job->saved.parts[BACKUP_CONFIG].bytes;
+}
+
 enum step flash_enter_guard_check(struct flash_job *job) {
     struct esp_request request;
 
@@ -237,17 +245,17 @@ enum step flash_enter_guard_check(struct flash_job *job) {
 
 enum step flash_reply_guard_check(struct flash_job *job, enum esp_outcome outcome,
                                   const struct esp_reply *reply) {
-    uint8_t md5[16], saved_md5[16];
+    uint8_t md5[16], wanted_md5[16];
     char story[160];
 
     if (outcome != ESP_OK || !esp_reply_md5(reply, esp_link_loader(job->link), md5)) {
         flash_describe(job, "reading the config block again", outcome, reply, story, sizeof story);
         return flash_job_retry(job, WIPYD_ERROR_GUARD_FAILED, "%s", story);
     }
-    esp_md5(job->saved.parts[BACKUP_CONFIG].bytes, FIRMWARE_CONFIG_BYTES, saved_md5);
-    if (memcmp(md5, saved_md5, 16) != 0)
+    esp_md5(guarded_bytes(job), FIRMWARE_CONFIG_BYTES, wanted_md5);
+    if (memcmp(md5, wanted_md5, 16) != 0)
         return flash_job_retry(job, WIPYD_ERROR_GUARD_FAILED,
-                               "the config block's MD5 differs from that of %s/%s", job->backup_folder,
-                               job->mac_hex);
+                               "the config block's MD5 differs from that of %s/%s%s%s", job->backup_folder,
+                               job->mac_hex, *job->restore_name ? "/" : "", job->restore_name);
     return STEP_NEXT;
 }
