@@ -229,10 +229,9 @@ enum step flash_reply_verify(struct flash_job *job, enum esp_outcome outcome, co
 
 /* ---- guard ----------------------------------------------------------------------------------- */
 
-/* What the config block must hold now: what it held before, unless that was what had to be put back. */
-static const uint8_t *guarded_bytes(const struct flash_job *job) {
-    return job->restored.parts[BACKUP_CONFIG].bytes ? job->restored.parts[BACKUP_CONFIG].bytes
-                                                    : job->saved.parts[BACKUP_CONFIG].bytes;
+/* A restore that writes the config block: it must hold that, and not what it held before. */
+static bool is_config_restored(const struct flash_job *job) {
+    return job->restored.parts[BACKUP_CONFIG].bytes != NULL;
 }
 
 enum step flash_enter_guard_check(struct flash_job *job) {
@@ -252,10 +251,12 @@ enum step flash_reply_guard_check(struct flash_job *job, enum esp_outcome outcom
         flash_describe(job, "reading the config block again", outcome, reply, story, sizeof story);
         return flash_job_retry(job, WIPYD_ERROR_GUARD_FAILED, "%s", story);
     }
-    esp_md5(guarded_bytes(job), FIRMWARE_CONFIG_BYTES, wanted_md5);
+    esp_md5((is_config_restored(job) ? &job->restored : &job->saved)->parts[BACKUP_CONFIG].bytes,
+            FIRMWARE_CONFIG_BYTES, wanted_md5);
     if (memcmp(md5, wanted_md5, 16) != 0)
         return flash_job_retry(job, WIPYD_ERROR_GUARD_FAILED,
                                "the config block's MD5 differs from that of %s/%s%s%s", job->backup_folder,
-                               job->mac_hex, *job->restore_name ? "/" : "", job->restore_name);
+                               job->mac_hex, is_config_restored(job) ? "/" : "",
+                               is_config_restored(job) ? job->restore_name : "");
     return STEP_NEXT;
 }

@@ -155,6 +155,17 @@ static void odd_clusters_are_refused(void **state) {
         assert_false(firmware_version_find((const uint8_t *)ODD[i].bytes, ODD[i].size, &version));
 }
 
+static void pycoms_boards_are_known_by_name(void **state) {
+    static const char *const theirs[] = { "WiPy", "LoPy", "LoPy4", "SiPy", "GPy", "FiPy" };
+    static const char *const others[] = { "", "wipy", "WiPy2", "LoPy3", "WiP", "ESP32 module", "Huzzah" };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof theirs / sizeof *theirs; i++)
+        assert_true(firmware_board_is_pycom(theirs[i]));
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        assert_false(firmware_board_is_pycom(others[i]));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(known_releases_have_their_numbers),
@@ -164,6 +175,7 @@ int main(void) {
         cmocka_unit_test(cluster_is_found_among_other_words),
         cmocka_unit_test(cut_cluster_is_not_found),
         cmocka_unit_test(odd_clusters_are_refused),
+        cmocka_unit_test(pycoms_boards_are_known_by_name),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

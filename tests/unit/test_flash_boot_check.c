@@ -47,6 +47,7 @@ static struct leaving *begin_leaving(struct bench *bench) {
     job->status.state = WIPYD_JOB_STATE_RUNNING;
     job->status.phase = WIPYD_PHASE_BOOT_CHECK;
     job->reset_attempt = 1;
+    job->may_reset = true;
     uv_timer_init(&bench->loop, &job->timer);
     job->timer.data = job;
     assert_int_equal(esp_link_open(&job->link, &bench->loop, bench->path, flash_job_on_port_gone, job), 0);
@@ -115,6 +116,16 @@ static void say_application(struct bench *bench) {
     say_text(bench, APPLICATION_LOG);
 }
 
+static void say_banner(struct bench *bench) {
+    say_text(bench, "Pycom MicroPython 1.20.1.r1 [v1.11-392-g6a5f7ba] on 2019-12-12; WiPy with ESP32\r\n"
+                    "Type \"help()\" for more information.\r\n>>> ");
+}
+
+static void say_application_then_banner(struct bench *bench) {
+    say_application(bench);
+    tick_once(bench, 900, say_banner);
+}
+
 static void say_download(struct bench *bench) {
     say_text(bench, DOWNLOAD_LOG);
 }
@@ -123,8 +134,38 @@ static void boot_application(struct bench *bench) {
     tick_once(bench, 30, say_application);
 }
 
+static void boot_to_the_prompt(struct bench *bench) {
+    tick_once(bench, 30, say_application_then_banner);
+}
+
 static void boot_download(struct bench *bench) {
     tick_once(bench, 30, say_download);
+}
+
+static void go(struct bench *bench) {
+    chip_goes(bench);
+}
+
+static void say_application_and_go(struct bench *bench) {
+    say_application(bench);
+    tick_once(bench, 700, go);
+}
+
+static void boot_application_and_go(struct bench *bench) {
+    tick_once(bench, 30, say_application_and_go);
+}
+
+static void stop(struct bench *bench) {
+    flash_job_stop(&((struct leaving *)(void *)bench->body)->job, WIPYD_ERROR_SHUTTING_DOWN);
+}
+
+static void say_application_and_stop(struct bench *bench) {
+    say_application(bench);
+    tick_once(bench, 700, stop);
+}
+
+static void boot_application_and_stop(struct bench *bench) {
+    tick_once(bench, 30, say_application_and_stop);
 }
 
 static void boots_after(struct bench *bench, const char *said_before, uint32_t baud) {
@@ -134,7 +175,7 @@ static void boots_after(struct bench *bench, const char *said_before, uint32_t b
         hear(leaving, said_before);
     if (baud != 115200)
         set_rate(leaving, baud);
-    driver.on_released = boot_application;
+    driver.on_released = boot_to_the_prompt;
     leave(leaving);
     assert_true(was_reset());
     assert_string_equal(leaving->job.status.user_action, "");
@@ -178,6 +219,73 @@ static void board_that_a_person_has_reset_is_left_to_the_person(void **state) {
     free(leaving);
 }
 
+/* The lines are there, and were used by whoever was here before. */
+static void lines_that_may_not_be_used_stay(void **state) {
+    struct leaving *leaving = begin_leaving(*state);
+
+    leaving->job.may_reset = false;
+    leave(leaving);
+    assert_int_equal(driver.n, 0);
+    assert_non_null(strstr(leaving->job.status.user_action, "press reset"));
+    free(leaving);
+}
+
+static void banner_confirms_the_release(void **state) {
+    struct leaving *leaving = begin_leaving(*state);
+    uint64_t begin = uv_hrtime();
+
+    driver.on_released = boot_to_the_prompt;
+    leave(leaving);
+    assert_string_equal(leaving->job.status.confirmed_release, "1.20.1.r1");
+    assert_true(uv_hrtime() - begin < UINT64_C(3000000000)); /* not until it is quiet */
+    free(leaving);
+}
+
+static void program_that_never_ends_is_not_waited_for(void **state) {
+    struct leaving *leaving = begin_leaving(*state);
+
+    driver.on_released = boot_application;
+    leave(leaving);
+    assert_string_equal(leaving->job.status.confirmed_release, "");
+    assert_string_equal(leaving->job.status.user_action, "");
+    free(leaving);
+}
+
+/* A dry run says nothing about what runs then, and need not wait for it. */
+static void dry_run_does_not_wait_for_the_banner(void **state) {
+    struct leaving *leaving = begin_leaving(*state);
+    uint64_t begin = uv_hrtime();
+
+    leaving->job.dry_run = true;
+    driver.on_released = boot_application;
+    leave(leaving);
+    assert_true(uv_hrtime() - begin < UINT64_C(2000000000));
+    free(leaving);
+}
+
+/* Everything was written and verified: it is no failure if the board is taken away now. */
+static void unplug_before_the_banner_is_done(void **state) {
+    struct leaving *leaving = begin_leaving(*state);
+
+    fault_set(&leaving->job.status.fault, WIPYD_ERROR_VERIFY_FAILED, "a piece that went well at last");
+    driver.on_released = boot_application_and_go;
+    leave(leaving);
+    assert_int_equal(leaving->job.status.fault.code, WIPYD_ERROR_NONE);
+    assert_int_equal(leaving->job.status.phase, WIPYD_PHASE_DONE);
+    free(leaving);
+}
+
+static void stop_before_the_banner_is_done(void **state) {
+    struct leaving *leaving = begin_leaving(*state);
+
+    driver.on_released = boot_application_and_stop;
+    (*(struct bench **)state)->body = (void *)leaving;
+    leave(leaving);
+    (*(struct bench **)state)->body = NULL;
+    assert_int_equal(leaving->job.status.fault.code, WIPYD_ERROR_NONE);
+    free(leaving);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up_lines, tear_down_lines)
     const struct CMUnitTest tests[] = {
@@ -187,6 +295,12 @@ int main(void) {
         TEST(old_log_of_a_firmware_does_not_count),
         TEST(board_that_waits_for_a_download_again),
         TEST(board_that_a_person_has_reset_is_left_to_the_person),
+        TEST(lines_that_may_not_be_used_stay),
+        TEST(banner_confirms_the_release),
+        TEST(program_that_never_ends_is_not_waited_for),
+        TEST(dry_run_does_not_wait_for_the_banner),
+        TEST(unplug_before_the_banner_is_done),
+        TEST(stop_before_the_banner_is_done),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
