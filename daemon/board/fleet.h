@@ -120,7 +120,7 @@ struct fleet_job *fleet_find_job(struct fleet *fleet, uint32_t id);
 struct fleet_device *fleet_device_at(struct fleet *fleet, unsigned index);
 struct fleet_job *fleet_job_at(struct fleet *fleet, unsigned index);
 /* For looking at and changing boards, slots and the default policy: every change is decided on again by
- * itself. */
+ * itself. NULL once fleet_close was called: nothing may be put then. */
 struct ledger *fleet_ledger(struct fleet *fleet);
 /* The policy that holds for a device. ret_from: "board", "slot" or "default", static storage. */
 enum board_policy fleet_policy(struct fleet *fleet, const struct fleet_device *device, const char **ret_from);

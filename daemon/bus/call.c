@@ -1,7 +1,8 @@
-/* What several methods share: packages that are handed over, and answers that come later. */
+/* What several methods share: packages that are handed over, answers that come later, who asks. */
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -60,12 +61,16 @@ static bool reply_fault(struct service_pending *call, const struct fault *fault)
     return true;
 }
 
-void service_reply_nothing(void *userdata, const struct fault *fault, const struct firmware_record *record) {
+void service_reply_done(void *userdata, const struct fault *fault) {
     struct service_pending *call = userdata;
 
-    (void)record;
     if (!reply_fault(call, fault))
         finish(call, sd_bus_reply_method_return(call->message, NULL));
+}
+
+void service_reply_nothing(void *userdata, const struct fault *fault, const struct firmware_record *record) {
+    (void)record;
+    service_reply_done(userdata, fault);
 }
 
 void service_reply_path(void *userdata, const struct fault *fault, const struct firmware_record *record) {
@@ -84,4 +89,87 @@ void service_reply_state(void *userdata, const struct fault *fault, const struct
     if (!reply_fault(call, fault))
         finish(call,
                sd_bus_reply_method_return(call->message, "s", service_firmware_state_word(record->state)));
+}
+
+/* ---- answers from the pool ------------------------------------------------------------------- */
+
+static void answer_in_pool(uv_work_t *work) {
+    struct service_answer *answer = work->data;
+
+    answer->r = answer->run(answer);
+}
+
+static void send_answer(uv_work_t *work, int status) {
+    struct service_answer *answer = work->data;
+    struct service_pending *call = answer->call;
+    int r = status < 0 ? status : answer->r;
+
+    if (r < 0)
+        finish(call, sd_bus_reply_method_errno(call->message, r, NULL));
+    else if (!reply_fault(call, &answer->fault))
+        finish(call, sd_bus_message_send(answer->reply));
+    sd_bus_message_unref(answer->reply);
+    answer->free(answer);
+}
+
+void service_answer_start(struct service_answer *answer, uv_loop_t *loop) {
+    int r = sd_bus_message_new_method_return(answer->call->message, &answer->reply);
+
+    answer->work.data = answer;
+    if (r >= 0)
+        r = uv_queue_work(loop, &answer->work, answer_in_pool, send_answer);
+    if (r < 0)
+        send_answer(&answer->work, r);
+}
+
+void service_answer_refuse(struct service_answer *answer, const struct fault *fault) {
+    answer->work.data = answer;
+    answer->fault = *fault;
+    send_answer(&answer->work, 0);
+}
+
+/* ---- who asks -------------------------------------------------------------------------------- */
+
+struct question {
+    struct service *service;
+    uint32_t job_id;
+};
+
+static int on_uid(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+    const struct question *question = userdata;
+    struct service *service = question->service;
+    char by[32];
+    uint32_t uid;
+
+    (void)error;
+    /* A caller that has left the bus already stays unknown. */
+    if (service_is_detached(service) || sd_bus_message_is_method_error(reply, NULL) ||
+        sd_bus_message_read_basic(reply, 'u', &uid) < 0)
+        return 0;
+    snprintf(by, sizeof by, "uid %u", uid);
+    fleet_set_by(service->fleet, question->job_id, by);
+    return 0;
+}
+
+void service_ask_who(struct service *service, sd_bus_message *message, uint32_t job_id) {
+    const char *sender = sd_bus_message_get_sender(message);
+    struct question *question = sender ? malloc(sizeof *question) : NULL;
+    sd_bus_slot *slot;
+    int r;
+
+    if (!question)
+        return;
+    *question = (struct question) { .service = service, .job_id = job_id };
+    r = sd_bus_call_method_async(service->bus, &slot, "org.freedesktop.DBus", "/org/freedesktop/DBus",
+                                 "org.freedesktop.DBus", "GetConnectionUnixUser", on_uid, question, "s",
+                                 sender);
+    if (r < 0) {
+        log_warning("asking who began job %u: %s", job_id, strerror(-r));
+        free(question);
+        return;
+    }
+    /* The bus has it from here on, and frees the question with it. */
+    sd_bus_slot_set_destroy_callback(slot, free);
+    sd_bus_slot_set_floating(slot, 1);
+    sd_bus_slot_unref(slot);
 }

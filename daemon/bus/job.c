@@ -1,17 +1,20 @@
-#include <errno.h>
-#include <stdio.h>
+#include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "daemon/bus/objects.h"
 #include "proto/names.h"
 
-const char *const job_properties_all[] = { "State",     "Phase",   "Progress", "BytesDone",  "BytesTotal",
-                                           "Rate",      "Baud",    "Error",    "ErrorText",  "UserAction",
-                                           "Board",     "Release", "Regions",  "FinishedAt", "Timings",
-                                           "WireBytes", NULL };
-const char *const job_properties_often[] = { "State",      "Phase",   "Progress", "BytesDone",
-                                             "BytesTotal", "Rate",    "Baud",     "UserAction",
-                                             "Board",      "Release", NULL };
+const char *const job_properties_all[] = {
+    "State",      "Phase",     "Progress",    "BytesDone",        "BytesTotal", "Rate",    "Baud",
+    "Error",      "ErrorText", "UserAction",  "Package",          "Board",      "Release", "Regions",
+    "FinishedAt", "Timings",   "WireBytes",   "Device",           "Slot",       "Mac",     "By",
+    "Attempt",    "Attempts",  "FromRelease", "ConfirmedRelease", NULL
+};
+const char *const job_properties_often[] = { "State",       "Phase", "Progress",   "BytesDone", "BytesTotal",
+                                             "Rate",        "Baud",  "UserAction", "Board",     "Release",
+                                             "Device",      "Slot",  "Mac",        "By",        "Attempt",
+                                             "FromRelease", NULL };
 
 static int cancel(sd_bus_message *message, void *userdata, sd_bus_error *error) {
     struct service *service = service_of_call(message);
@@ -36,9 +39,9 @@ static const char *piece_state_word(enum flash_piece_state state) {
     return "pending";
 }
 
-static int append_regions(sd_bus_message *reply, const struct flash_job *job) {
-    unsigned n;
-    const struct flash_piece *pieces = flash_job_pieces(job, &n);
+static int append_regions(sd_bus_message *reply, const struct flash_job *flash) {
+    unsigned n = 0;
+    const struct flash_piece *pieces = flash ? flash_job_pieces(flash, &n) : NULL;
     int r = sd_bus_message_open_container(reply, 'a', "(ttsss)");
 
     for (unsigned i = 0; r >= 0 && i < n; i++)
@@ -59,109 +62,157 @@ static int append_timings(sd_bus_message *reply, const struct flash_status *stat
     return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
+static int append_attempts(sd_bus_message *reply, const struct fleet_job *job) {
+    int r = sd_bus_message_open_container(reply, 'a', "(uts)");
+
+    for (unsigned i = 0; r >= 0 && i < job->n_attempts; i++)
+        r = sd_bus_message_append(reply, "(uts)", i + 1, job->attempts[i].ended_us, job->attempts[i].reason);
+    return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+/* The record says whether it is over or cut off; of one under way the attempt knows more. */
+static enum wipyd_job_state state_of(const struct fleet_job *job) {
+    enum wipyd_job_state state = job->record.state;
+
+    if (job->expires_ms || state == WIPYD_JOB_STATE_INTERRUPTED)
+        return state;
+    if (job->flash && !wipyd_job_state_is_final(state))
+        state = job->status.state;
+    /* The port is still being closed. */
+    return wipyd_job_state_is_final(state) ? WIPYD_JOB_STATE_RUNNING : state;
+}
+
+static const char *either(const char *text, const char *otherwise) {
+    return *text ? text : otherwise;
+}
+
+static const char *error_name(const struct fleet_job *job) {
+    if (!wipyd_job_state_is_final(state_of(job)) || job->record.state == WIPYD_JOB_STATE_DONE)
+        return "";
+    if (*job->record.error)
+        return job->record.error;
+    return job->status.fault.code != WIPYD_ERROR_NONE ? wipyd_error_bus_name(job->status.fault.code) : "";
+}
+
+static const char *error_text(const struct fleet_job *job) {
+    if (!*error_name(job))
+        return "";
+    return *job->record.error ? job->record.error_text : job->status.fault.story;
+}
+
+/* What the package's image says: by the package once it is read, before by what is kept of it. */
+static const char *package_word(const struct fleet_job *job, bool is_board) {
+    const struct firmware_package *package = job->flash ? flash_job_package(job->flash) : NULL;
+
+    if (package)
+        return is_board ? package->version.board : package->version.release;
+    if (job->record.kind != WIPYD_JOB_KIND_FLASH)
+        return "";
+    return is_board ? job->record.board : job->record.to_release;
+}
+
 static int get_text(sd_bus *bus, const char *path, const char *interface, const char *property,
                     sd_bus_message *reply, void *userdata, sd_bus_error *error) {
     const struct fleet_job *job = userdata;
-    const struct flash_status *status = flash_job_status(job->flash);
-    const struct firmware_package *package = flash_job_package(job->flash);
-    bool has_failed = wipyd_job_state_is_final(status->state) && status->fault.code != WIPYD_ERROR_NONE;
-    const char *text = "";
+    const struct job_record *record = &job->record;
+    const struct flash_status *status = &job->status;
+    const char *text = record->package; /* Package */
 
     (void)bus, (void)path, (void)interface, (void)error;
     if (!strcmp(property, "Kind"))
-        text = flash_job_is_identify(job->flash) ? "identify" : "flash";
+        text = wipyd_job_kind_word(record->kind);
     else if (!strcmp(property, "State"))
-        text = wipyd_job_state_word(job->expires_ms || !wipyd_job_state_is_final(status->state)
-                                        ? status->state
-                                        : WIPYD_JOB_STATE_RUNNING); /* the port is still being closed */
+        text = wipyd_job_state_word(state_of(job));
     else if (!strcmp(property, "Phase"))
         text = wipyd_phase_word(status->phase);
     else if (!strcmp(property, "Error"))
-        text = has_failed ? wipyd_error_bus_name(status->fault.code) : "";
+        text = error_name(job);
     else if (!strcmp(property, "ErrorText"))
-        text = has_failed ? status->fault.story : "";
+        text = error_text(job);
     else if (!strcmp(property, "UserAction"))
         text = status->user_action;
-    else if (!strcmp(property, "Package"))
-        text = flash_job_package_name(job->flash);
-    else if (!strcmp(property, "Board"))
-        text = package ? package->version.board : "";
-    else if (!strcmp(property, "Release"))
-        text = package ? package->version.release : "";
+    else if (!strcmp(property, "Board") || !strcmp(property, "Release"))
+        text = package_word(job, *property == 'B');
+    else if (!strcmp(property, "Mac"))
+        text = either(record->mac, status->board.mac);
+    else if (!strcmp(property, "FromRelease"))
+        text = either(record->from_release, status->board.release);
+    else if (!strcmp(property, "ConfirmedRelease"))
+        text = either(record->confirmed_release, status->confirmed_release);
     return sd_bus_message_append_basic(reply, 's', text);
 }
 
-static int get_property(sd_bus *bus, const char *path, const char *interface, const char *property,
-                        sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+static int get_value(sd_bus *bus, const char *path, const char *interface, const char *property,
+                     sd_bus_message *reply, void *userdata, sd_bus_error *error) {
     const struct fleet_job *job = userdata;
-    const struct flash_status *status = flash_job_status(job->flash);
-    char device_path[OBJECT_PATH_MAX];
 
     (void)bus, (void)path, (void)interface, (void)error;
-    if (!strcmp(property, "Id"))
-        return sd_bus_message_append_basic(reply, 'u', &job->id);
-    if (!strcmp(property, "Device")) {
-        service_device_path(job->device, device_path);
-        return sd_bus_message_append_basic(reply, 'o', device_path);
-    }
+    if (!strcmp(property, "Device"))
+        return service_append_device(reply, job->device);
     if (!strcmp(property, "DryRun"))
-        return sd_bus_message_append(reply, "b", flash_job_is_dry_run(job->flash));
-    if (!strcmp(property, "Progress"))
-        return sd_bus_message_append_basic(reply, 'd', &status->progress);
-    if (!strcmp(property, "BytesDone"))
-        return sd_bus_message_append_basic(reply, 't', &status->bytes_done);
-    if (!strcmp(property, "BytesTotal"))
-        return sd_bus_message_append_basic(reply, 't', &status->bytes_total);
-    if (!strcmp(property, "Rate"))
-        return sd_bus_message_append_basic(reply, 'u', &status->rate);
-    if (!strcmp(property, "Baud"))
-        return sd_bus_message_append_basic(reply, 'u', &status->baud);
+        return sd_bus_message_append(reply, "b", job->record.is_dry_run);
+    if (!strcmp(property, "Attempts"))
+        return append_attempts(reply, job);
     if (!strcmp(property, "Regions"))
         return append_regions(reply, job->flash);
-    if (!strcmp(property, "StartedAt"))
-        return sd_bus_message_append_basic(reply, 't', &status->started_us);
-    if (!strcmp(property, "FinishedAt"))
-        return sd_bus_message_append_basic(reply, 't', &status->finished_us);
     if (!strcmp(property, "Timings"))
-        return append_timings(reply, status);
-    return sd_bus_message_append(reply, "(tt)", status->wire_sent, status->wire_received); /* WireBytes */
+        return append_timings(reply, &job->status);
+    /* WireBytes */
+    return sd_bus_message_append(reply, "(tt)", job->status.wire_sent, job->status.wire_received);
 }
 
-#define TEXT(name)              SD_BUS_PROPERTY(name, "s", get_text, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE)
-#define CONST_TEXT(name)        SD_BUS_PROPERTY(name, "s", get_text, 0, SD_BUS_VTABLE_PROPERTY_CONST)
-#define VALUE(name, type)       SD_BUS_PROPERTY(name, type, get_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE)
-#define CONST_VALUE(name, type) SD_BUS_PROPERTY(name, type, get_property, 0, SD_BUS_VTABLE_PROPERTY_CONST)
+#define CHANGES           SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
+#define CONST             SD_BUS_VTABLE_PROPERTY_CONST
+#define TEXT(name, flags) SD_BUS_PROPERTY(name, "s", get_text, 0, flags)
+#define CHARS(name, field)                                                                                   \
+    SD_BUS_PROPERTY(name, "s", service_get_chars, offsetof(struct fleet_job, field), CHANGES)
+#define VALUE(name, type, flags) SD_BUS_PROPERTY(name, type, get_value, 0, flags)
+#define NUMBER(name, type, field, flags)                                                                     \
+    SD_BUS_PROPERTY(name, type, NULL, offsetof(struct fleet_job, field), flags)
 
 static const sd_bus_vtable vtable[] = {
     SD_BUS_VTABLE_START(0),
     SD_BUS_METHOD("Cancel", NULL, NULL, cancel, 0),
-    CONST_VALUE("Id", "u"),
-    CONST_TEXT("Kind"),
-    CONST_VALUE("Device", "o"),
-    CONST_VALUE("DryRun", "b"),
-    TEXT("State"),
-    TEXT("Phase"),
-    VALUE("Progress", "d"),
-    VALUE("BytesDone", "t"),
-    VALUE("BytesTotal", "t"),
-    VALUE("Rate", "u"),
-    VALUE("Baud", "u"),
-    TEXT("Error"),
-    TEXT("ErrorText"),
-    TEXT("UserAction"),
-    TEXT("Package"),
-    TEXT("Board"),
-    TEXT("Release"),
-    VALUE("Regions", "a(ttsss)"),
-    CONST_VALUE("StartedAt", "t"),
-    VALUE("FinishedAt", "t"),
-    VALUE("Timings", "a(st)"),
-    VALUE("WireBytes", "(tt)"),
+    NUMBER("Id", "u", id, CONST),
+    TEXT("Kind", CONST),
+    VALUE("Device", "o", CHANGES),
+    CHARS("Slot", record.slot),
+    TEXT("Mac", CHANGES),
+    CHARS("By", record.by),
+    NUMBER("Attempt", "u", record.attempts, CHANGES),
+    VALUE("Attempts", "a(uts)", CHANGES),
+    TEXT("FromRelease", CHANGES),
+    TEXT("ConfirmedRelease", CHANGES),
+    VALUE("DryRun", "b", CONST),
+    TEXT("State", CHANGES),
+    TEXT("Phase", CHANGES),
+    NUMBER("Progress", "d", status.progress, CHANGES),
+    NUMBER("BytesDone", "t", status.bytes_done, CHANGES),
+    NUMBER("BytesTotal", "t", status.bytes_total, CHANGES),
+    NUMBER("Rate", "u", status.rate, CHANGES),
+    NUMBER("Baud", "u", status.baud, CHANGES),
+    TEXT("Error", CHANGES),
+    TEXT("ErrorText", CHANGES),
+    TEXT("UserAction", CHANGES),
+    TEXT("Package", CHANGES),
+    TEXT("Board", CHANGES),
+    TEXT("Release", CHANGES),
+    VALUE("Regions", "a(ttsss)", CHANGES),
+    NUMBER("StartedAt", "t", record.started_us, CONST),
+    NUMBER("FinishedAt", "t", record.finished_us, CHANGES),
+    VALUE("Timings", "a(st)", CHANGES),
+    VALUE("WireBytes", "(tt)", CHANGES),
     SD_BUS_VTABLE_END,
 };
 
 static const void *at(const struct service *service, unsigned index) {
     return fleet_job_at(service->fleet, index);
+}
+
+static const void *find(const struct service *service, const char *path) {
+    const char *slash = strrchr(path, '/');
+
+    return slash ? fleet_find_job(service->fleet, (uint32_t)strtoul(slash + 1, NULL, 10)) : NULL;
 }
 
 static void path_of(const void *job, char *ret) {
@@ -174,4 +225,5 @@ const struct object_kind service_jobs = {
     .vtable = vtable,
     .at = at,
     .path_of = path_of,
+    .find = find,
 };

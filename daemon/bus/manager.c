@@ -105,6 +105,117 @@ static int find_firmware(sd_bus_message *message, void *userdata, sd_bus_error *
     return sd_bus_reply_method_return(message, "o", path);
 }
 
+/* ---- boards and slots ------------------------------------------------------------------------ */
+
+/* NULL: none is called so, or more than one. */
+static const struct board_record *board_by_label(const struct ledger *ledger, const char *label) {
+    const struct board_record *board, *found = NULL;
+
+    for (unsigned i = 0; *label && (board = ledger_board_at(ledger, i)); i++)
+        if (!strcmp(board->label, label)) {
+            if (found)
+                return NULL;
+            found = board;
+        }
+    return found;
+}
+
+static int find_board(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    struct service *service = userdata;
+    const struct ledger *ledger = fleet_ledger(service->fleet);
+    const struct board_record *board = NULL;
+    char path[OBJECT_PATH_MAX], mac[18];
+    const char *name;
+    int r = sd_bus_message_read_basic(message, 's', &name);
+
+    if (r < 0)
+        return r;
+    if (ledger && service_parse_mac(name, mac))
+        board = ledger_board(ledger, mac);
+    if (ledger && !board)
+        board = board_by_label(ledger, name);
+    if (!board)
+        return sd_bus_error_setf(error, wipyd_error_bus_name(WIPYD_ERROR_NO_SUCH_BOARD),
+                                 "no board, or more than one, is called \"%s\"", name);
+    service_board_path(board, path);
+    return sd_bus_reply_method_return(message, "o", path);
+}
+
+static const struct slot_record *slot_by_label(const struct ledger *ledger, const char *label) {
+    const struct slot_record *slot, *found = NULL;
+
+    for (unsigned i = 0; *label && (slot = ledger_slot_at(ledger, i)); i++)
+        if (!strcmp(slot->label, label)) {
+            if (found)
+                return NULL;
+            found = slot;
+        }
+    return found;
+}
+
+static const struct slot_record *slot_by_device(const struct service *service, const struct ledger *ledger,
+                                                const char *name) {
+    const struct fleet_device *device;
+
+    for (unsigned i = 0; (device = fleet_device_at(service->fleet, i)); i++)
+        if (!strcmp(device->name, name))
+            return ledger_slot(ledger, device->slot);
+    return NULL;
+}
+
+static int find_slot(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    struct service *service = userdata;
+    const struct ledger *ledger = fleet_ledger(service->fleet);
+    const struct slot_record *slot = NULL;
+    char path[OBJECT_PATH_MAX];
+    const char *name;
+    int r = sd_bus_message_read_basic(message, 's', &name);
+
+    if (r < 0)
+        return r;
+    if (ledger)
+        slot = ledger_slot(ledger, name);
+    if (ledger && !slot)
+        slot = slot_by_device(service, ledger, name);
+    if (ledger && !slot)
+        slot = slot_by_label(ledger, name);
+    if (!slot)
+        return sd_bus_error_setf(error, wipyd_error_bus_name(WIPYD_ERROR_NO_SUCH_SLOT),
+                                 "no slot, or more than one, is called \"%s\"", name);
+    service_slot_path(slot, path);
+    return sd_bus_reply_method_return(message, "o", path);
+}
+
+static int set_default_policy(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    struct service *service = userdata;
+    struct ledger *ledger = fleet_ledger(service->fleet);
+    struct service_pending *call;
+    enum board_policy policy;
+    int r = service_read_policy(message, &policy, error);
+
+    if (r < 0)
+        return r;
+    if (!ledger)
+        return service_set_error(error, WIPYD_ERROR_SHUTTING_DOWN, "nothing is changed any more");
+    call = service_pending_new(message);
+    if (!call)
+        return -ENOMEM;
+    ledger_set_default_policy(ledger, policy, service_reply_done, call);
+    return 1;
+}
+
+static int get_default_policy(sd_bus *bus, const char *path, const char *interface, const char *property,
+                              sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+    const struct service *service = userdata;
+    const struct ledger *ledger = fleet_ledger(service->fleet);
+
+    (void)bus, (void)path, (void)interface, (void)property, (void)error;
+    return sd_bus_message_append_basic(
+        reply, 's', board_policy_word(ledger ? ledger_default_policy(ledger) : BOARD_POLICY_UNSET));
+}
+
+/* ---- properties ------------------------------------------------------------------------------ */
+
 static const char *poll_state_word(enum firmware_poll_state state) {
     switch (state) {
     case FIRMWARE_POLL_IDLE:
@@ -172,6 +283,22 @@ static const sd_bus_vtable vtable[] = {
                             SD_BUS_RESULT("o", firmware), import_firmware, 0),
     SD_BUS_METHOD_WITH_ARGS("FindFirmware", SD_BUS_ARGS("s", name), SD_BUS_RESULT("o", firmware),
                             find_firmware, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("FindBoard", SD_BUS_ARGS("s", name), SD_BUS_RESULT("o", board), find_board,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("FindSlot", SD_BUS_ARGS("s", name), SD_BUS_RESULT("o", slot), find_slot,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("SetDefaultPolicy", SD_BUS_ARGS("s", policy), SD_BUS_NO_RESULT,
+                            set_default_policy, 0),
+    SD_BUS_METHOD_WITH_ARGS("History", SD_BUS_ARGS("a{sv}", query), SD_BUS_RESULT("aa{sv}", jobs),
+                            service_history, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Decisions", SD_BUS_ARGS("a{sv}", query), SD_BUS_RESULT("aa{sv}", decisions),
+                            service_decisions, SD_BUS_VTABLE_UNPRIVILEGED),
+    /* They hold keys and passwords: not for everybody. */
+    SD_BUS_METHOD_WITH_ARGS("ListBackups", SD_BUS_ARGS("s", mac), SD_BUS_RESULT("a(ssta(st))", backups),
+                            service_list_backups, 0),
+    SD_BUS_METHOD_WITH_ARGS("OpenBackup", SD_BUS_ARGS("s", mac, "s", backup), SD_BUS_RESULT("a(sh)", parts),
+                            service_open_backup, 0),
+    SD_BUS_PROPERTY("DefaultPolicy", "s", get_default_policy, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
     SD_BUS_PROPERTY("PollState", "s", get_poll, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
     SD_BUS_PROPERTY("PollResult", "s", get_poll, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
     SD_BUS_PROPERTY("PollFailures", "u", get_poll, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),

@@ -15,13 +15,25 @@ struct object_kind {
     const sd_bus_vtable *vtable; /* its userdata is the object */
     const void *(*at)(const struct service *service, unsigned index);
     void (*path_of)(const void *object, char *ret); /* ret has OBJECT_PATH_MAX bytes */
+    /* The only one that may have this path, or NULL. Without it all of them are tried. */
+    const void *(*find)(const struct service *service, const char *path);
 };
 
-extern const struct object_kind service_devices, service_jobs, service_firmware;
+extern const struct object_kind service_devices, service_jobs, service_firmware, service_boards,
+    service_slots;
+
+enum { OBJECT_KINDS = 5 };
 
 struct object_binding {
     struct service *service;
     const struct object_kind *kind;
+};
+
+/* Where a board was last told to be, so that it is told when it goes. */
+struct seat {
+    const struct fleet_device *device;
+    char mac[18]; /* empty: nobody, or not known */
+    bool is_present;
 };
 
 struct service {
@@ -31,32 +43,56 @@ struct service {
     struct fleet *fleet;
     struct firmware_store *store;
     struct firmware_poll *poll;
-    struct object_binding bindings[3];
-    sd_bus_slot *slots[8];
+    struct object_binding bindings[OBJECT_KINDS];
+    sd_bus_slot *slots[2 + 2 * OBJECT_KINDS]; /* the object manager, the manager; a vtable and an enumerator
+                                                 each */
     unsigned n_slots;
     uv_timer_t pace; /* property changes are told at most five times a second */
     uint64_t last_told_ms;
-    struct fleet_job *changed[CONFIG_PORTS_MAX]; /* jobs with untold changes */
-    unsigned n_changed;
+    uv_timer_t firmware_settled;
+    unsigned n_closing;         /* handles not yet closed */
+    struct fleet_job **changed; /* jobs with untold changes */
+    unsigned n_changed, changed_allocated;
+    struct seat seats[FLEET_DEVICES_MAX];
+    unsigned n_seats;
+    const struct fleet_device *leaving; /* being told to go: it is in no slot any more */
+    struct service_change *changes;     /* of boards and slots, the one under way first */
 };
 
-#define OBJECT_PATH_MAX 256
+#define OBJECT_PATH_MAX 1024 /* each byte of a name becomes three at most */
 
 /* Paths. ret has OBJECT_PATH_MAX bytes. */
 void service_device_path(const struct fleet_device *device, char *ret);
 void service_job_path(const struct fleet_job *job, char *ret);
 void service_firmware_path(const struct firmware_record *record, char *ret);
+void service_board_path(const struct board_record *board, char *ret);
+void service_slot_path(const struct slot_record *slot, char *ret);
 
 /* Puts code's name and the story, which stands for itself, on error; gives back the negative errno that
  * sd-bus wants. */
 int service_set_error(sd_bus_error *error, enum wipyd_error code, const char *story);
 
-enum service_call { CALL_FLASH = 1, CALL_FLASH_FILE = 2, CALL_IDENTIFY = 4 };
+enum service_call {
+    CALL_FLASH = 1,
+    CALL_FLASH_FILE = 2,
+    CALL_IDENTIFY = 4,
+    CALL_LOOK = 8,
+    CALL_RESTORE = 16
+};
 
 /* Reads a{sv} into ret, by the table of options; keys that this call does not take, wrong types and values
- * out of bounds are refused with an error set. ret->version is borrowed from message. */
+ * out of bounds are refused with an error set. Strings in ret are borrowed from message. */
 int service_read_options(sd_bus_message *message, enum service_call call, struct fleet_options *ret,
                          sd_bus_error *error);
+/* The same for the query of History and Decisions; ret_mac has 18 bytes and holds what ret->mac points at. */
+int service_read_query(sd_bus_message *message, struct records_query *ret, char *ret_mac,
+                       sd_bus_error *error);
+/* "30aea4010203" or "30:AE:A4:01:02:03" to "30:ae:a4:01:02:03" (18 bytes); false: neither. */
+bool service_parse_mac(const char *text, char *ret);
+/* As above, refused with an error set. */
+int service_read_mac(const char *text, char *ret, sd_bus_error *error);
+/* The word of a policy, or empty; refused with an error set. */
+int service_read_policy(sd_bus_message *message, enum board_policy *ret, sd_bus_error *error);
 
 int service_add_manager(struct service *service);
 
@@ -67,17 +103,89 @@ int service_take_package(int fd, int *ret, uint64_t *ret_bytes, sd_bus_error *er
 /* "good", "quarantined", "missing"; static storage. */
 const char *service_firmware_state_word(enum firmware_state state);
 
-/* A call that is answered when the store is done with it. */
+/* A call that is answered later. NULL: no memory. */
 struct service_pending;
 struct service_pending *service_pending_new(sd_bus_message *message);
+/* Answers with nothing, or with the fault; a ledger_fn and a fleet_look_fn. That the caller has gone is fine.
+ */
+void service_reply_done(void *userdata, const struct fault *fault);
 /* firmware_store_fn's that answer: with nothing, with the package's object path, with its state. */
 void service_reply_nothing(void *userdata, const struct fault *fault, const struct firmware_record *record);
 void service_reply_path(void *userdata, const struct fault *fault, const struct firmware_record *record);
 void service_reply_state(void *userdata, const struct fault *fault, const struct firmware_record *record);
 
-/* The service, inside a method of an object_kind. */
+/* An answer that is put together in the pool, because it is long or reads the disk. Needs nothing of the
+ * service, which may be gone before it ends. */
+struct service_answer {
+    uv_work_t work;
+    struct service_pending *call;
+    sd_bus_message *reply; /* run's alone while it runs */
+    struct fault fault;    /* of run; NONE: the reply is the answer */
+    /* In the pool: appends to the reply. Negative errno. */
+    int (*run)(struct service_answer *answer);
+    int r;
+    /* On the loop, when it was answered: what run needed, and the answer itself. */
+    void (*free)(struct service_answer *answer);
+};
+/* answer has call, run and free; ends by free in any case. */
+void service_answer_start(struct service_answer *answer, uv_loop_t *loop);
+/* Answers call with the fault, and ends answer by free: nothing was run. */
+void service_answer_refuse(struct service_answer *answer, const struct fault *fault);
+
+/* Finds out, behind, who called, and tells the fleet: "uid 1000". Until then it is SERVICE_BY_UNKNOWN. */
+#define SERVICE_BY_UNKNOWN "uid ?"
+void service_ask_who(struct service *service, sd_bus_message *message, uint32_t job_id);
+
+/* What is wanted for a board or a slot. Changes are made one after another, each to the record as the one
+ * before has left it, so that none takes another back. */
+enum service_wish { WISH_POLICY, WISH_LABEL, WISH_PIN, WISH_ARMED, WISH_FORGET };
+struct service_change {
+    struct service_change *next;
+    struct service *service;
+    struct service_pending *call;
+    bool is_slot;
+    char key[RECORD_SLOT_MAX]; /* the board's MAC, the slot's name */
+    enum service_wish wish;
+    enum board_policy policy;
+    char text[64]; /* label or release */
+    bool armed;
+};
+/* Makes the change for the call, which is answered when it is on disk; change is copied, its next, service
+ * and call count for nothing. Gives what a method handler gives. */
+int service_change(sd_bus_message *message, const struct service_change *change);
+/* Of both kinds, with the record's key in *change: read the argument, check it, make the change. */
+int service_change_policy(sd_bus_message *message, struct service_change *change, sd_bus_error *error);
+int service_change_label(sd_bus_message *message, struct service_change *change, sd_bus_error *error);
+
+/* A property whose value is a char array at the vtable's offset in the object. */
+int service_get_chars(sd_bus *bus, const char *path, const char *interface, const char *property,
+                      sd_bus_message *reply, void *userdata, sd_bus_error *error);
+
+/* The device that a board, or a slot, has now; NULL: none. */
+const struct fleet_device *service_device_of_board(const struct service *service, const char *mac);
+const struct fleet_device *service_device_of_slot(const struct service *service, const char *name);
+/* "/" for NULL. */
+int service_append_device(sd_bus_message *reply, const struct fleet_device *device);
+
+/* The service, inside a method of an object_kind, or the getter of one of its properties. */
 struct service *service_of_call(sd_bus_message *message);
+struct service *service_of_getter(sd_bus *bus);
+
+/* Nothing is to be told, or not yet: what would be told of isn't attached. */
+bool service_is_detached(const struct service *service);
+
+/* The Manager's methods that have their own files. */
+int service_history(sd_bus_message *message, void *userdata, sd_bus_error *error);
+int service_decisions(sd_bus_message *message, void *userdata, sd_bus_error *error);
+int service_list_backups(sd_bus_message *message, void *userdata, sd_bus_error *error);
+int service_open_backup(sd_bus_message *message, void *userdata, sd_bus_error *error);
+
+/* Where boards are now, when the fleet is attached. */
+void service_take_seats(struct service *service);
 
 /* The properties of a job that change, all of them or those worth telling often; NULL-terminated. */
 extern const char *const job_properties_all[];
 extern const char *const job_properties_often[];
+extern const char *const device_properties[]; /* that change */
+extern const char *const board_properties[];
+extern const char *const slot_properties[];

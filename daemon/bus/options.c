@@ -1,37 +1,48 @@
-/* The options of a call: a{sv} by a table. */
+/* The options of a call: a{sv} by a table; and the words that callers write. */
 
+#include <ctype.h>
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
 
 #include "daemon/bus/objects.h"
 
-static const struct option {
+enum { CALL_ALL_JOBS = CALL_FLASH | CALL_FLASH_FILE | CALL_IDENTIFY | CALL_RESTORE };
+
+struct option {
     const char *key;
     unsigned calls; /* that take it */
     char type;      /* of the variant */
     size_t to;
-    uint32_t least, most; /* of a number */
-} options[] = {
-    { "version", CALL_FLASH, 's', offsetof(struct fleet_options, version), 0, 0 },
-    { "baud", CALL_FLASH | CALL_FLASH_FILE | CALL_IDENTIFY, 'u', offsetof(struct fleet_options, baud), 9600,
-      4000000 },
-    { "connect-timeout", CALL_FLASH | CALL_FLASH_FILE | CALL_IDENTIFY, 'u',
-      offsetof(struct fleet_options, connect_timeout_s), 1, 3600 },
-    { "dry-run", CALL_FLASH | CALL_FLASH_FILE, 'b', offsetof(struct fleet_options, dry_run), 0, 0 },
+    uint32_t least, most; /* of a u */
 };
 
-#define N_OPTIONS (sizeof options / sizeof *options)
+static const struct option options[] = {
+    { "version", CALL_FLASH, 's', offsetof(struct fleet_options, version), 0, 0 },
+    { "baud", CALL_ALL_JOBS, 'u', offsetof(struct fleet_options, baud), 9600, 4000000 },
+    { "connect-timeout", CALL_ALL_JOBS, 'u', offsetof(struct fleet_options, connect_timeout_s), 1, 3600 },
+    { "dry-run", CALL_FLASH | CALL_FLASH_FILE, 'b', offsetof(struct fleet_options, dry_run), 0, 0 },
+    { "repl", CALL_LOOK, 'b', offsetof(struct fleet_options, repl), 0, 0 },
+    { "parts", CALL_RESTORE, 's', offsetof(struct fleet_options, parts), 0, 0 },
+    { 0 },
+};
 
-static const struct option *find(const char *key, enum service_call call) {
-    for (size_t i = 0; i < N_OPTIONS; i++)
-        if (options[i].calls & call && !strcmp(options[i].key, key))
-            return &options[i];
+static const struct option query_options[] = {
+    { "board", ~0u, 's', offsetof(struct records_query, mac), 0, 0 },
+    { "slot", ~0u, 's', offsetof(struct records_query, slot), 0, 0 },
+    { "since", ~0u, 't', offsetof(struct records_query, since_us), 0, 0 },
+    { "limit", ~0u, 'u', offsetof(struct records_query, limit), 1, 10000 },
+    { 0 },
+};
+
+static const struct option *find(const struct option *table, const char *key, unsigned calls) {
+    for (const struct option *option = table; option->key; option++)
+        if (option->calls & calls && !strcmp(option->key, key))
+            return option;
     return NULL;
 }
 
-static int read_value(sd_bus_message *message, const struct option *option, struct fleet_options *ret,
-                      sd_bus_error *error) {
+static int read_value(sd_bus_message *message, const struct option *option, void *ret, sd_bus_error *error) {
     char *to = (char *)ret + option->to, contents[2] = { option->type, 0 };
     uint32_t number;
     int r, flag;
@@ -50,7 +61,7 @@ static int read_value(sd_bus_message *message, const struct option *option, stru
         if (r >= 0)
             *(bool *)to = flag != 0;
     } else {
-        r = sd_bus_message_read(message, "v", contents, (const char **)(void *)to);
+        r = sd_bus_message_read(message, "v", contents, (void *)to); /* s and t as they stand */
     }
     if (r < 0)
         return sd_bus_error_setf(error, wipyd_error_bus_name(WIPYD_ERROR_INVALID_ARGUMENT),
@@ -58,21 +69,19 @@ static int read_value(sd_bus_message *message, const struct option *option, stru
     return 0;
 }
 
-int service_read_options(sd_bus_message *message, enum service_call call, struct fleet_options *ret,
-                         sd_bus_error *error) {
+static int read_all(sd_bus_message *message, const struct option *table, unsigned calls, void *ret,
+                    sd_bus_error *error) {
     const struct option *option;
     const char *key;
-    int r;
+    int r = sd_bus_message_enter_container(message, 'a', "{sv}");
 
-    *ret = (struct fleet_options) { 0 };
-    r = sd_bus_message_enter_container(message, 'a', "{sv}");
     if (r < 0)
         return r;
     while ((r = sd_bus_message_enter_container(message, 'e', "sv")) > 0) {
         r = sd_bus_message_read_basic(message, 's', &key);
         if (r < 0)
             return r;
-        option = find(key, call);
+        option = find(table, key, calls);
         if (!option)
             return sd_bus_error_setf(error, wipyd_error_bus_name(WIPYD_ERROR_UNKNOWN_OPTION),
                                      "no option is called \"%s\"", key);
@@ -84,4 +93,69 @@ int service_read_options(sd_bus_message *message, enum service_call call, struct
             return r;
     }
     return r < 0 ? r : sd_bus_message_exit_container(message);
+}
+
+int service_read_options(sd_bus_message *message, enum service_call call, struct fleet_options *ret,
+                         sd_bus_error *error) {
+    *ret = (struct fleet_options) { .by = SERVICE_BY_UNKNOWN };
+    return read_all(message, options, call, ret, error);
+}
+
+int service_read_query(sd_bus_message *message, struct records_query *ret, char *ret_mac,
+                       sd_bus_error *error) {
+    int r;
+
+    *ret = (struct records_query) { 0 };
+    r = read_all(message, query_options, ~0u, ret, error);
+    if (r < 0)
+        return r;
+    if (ret->slot && strlen(ret->slot) >= RECORD_SLOT_MAX)
+        return service_set_error(error, WIPYD_ERROR_INVALID_ARGUMENT, "no slot has so long a name");
+    if (!ret->mac)
+        return 0;
+    r = service_read_mac(ret->mac, ret_mac, error);
+    ret->mac = ret_mac;
+    return r;
+}
+
+/* ---- words ----------------------------------------------------------------------------------- */
+
+bool service_parse_mac(const char *text, char *ret) {
+    const bool has_colons = strlen(text) == 17;
+
+    if (!has_colons && strlen(text) != 12)
+        return false;
+    for (int i = 0; i < 17; i++) {
+        if (i % 3 == 2) {
+            if (has_colons && *text++ != ':')
+                return false;
+            ret[i] = ':';
+        } else if (!isxdigit((unsigned char)*text)) {
+            return false;
+        } else {
+            ret[i] = (char)tolower((unsigned char)*text++);
+        }
+    }
+    ret[17] = 0;
+    return true;
+}
+
+int service_read_mac(const char *text, char *ret, sd_bus_error *error) {
+    if (service_parse_mac(text, ret))
+        return 0;
+    return sd_bus_error_setf(error, wipyd_error_bus_name(WIPYD_ERROR_INVALID_ARGUMENT),
+                             "\"%s\" is no MAC: six pairs of hex digits are wanted", text);
+}
+
+int service_read_policy(sd_bus_message *message, enum board_policy *ret, sd_bus_error *error) {
+    const char *word;
+    int r = sd_bus_message_read_basic(message, 's', &word);
+
+    if (r < 0)
+        return r;
+    *ret = board_policy_from_word(word);
+    if (*ret < BOARD_POLICY_COUNT)
+        return 0;
+    return sd_bus_error_setf(error, wipyd_error_bus_name(WIPYD_ERROR_INVALID_ARGUMENT),
+                             "a policy is off, ask, wipy or any, not \"%s\"", word);
 }

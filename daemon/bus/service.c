@@ -4,11 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "daemon/base/bytes.h"
-#include "daemon/base/log.h"
+#include "daemon/base/clean.h"
 #include "proto/names.h"
-
-enum { PACE_MS = 200 };
 
 void service_device_path(const struct fleet_device *device, char *ret) {
     cleanup(free_p) char *path = NULL;
@@ -28,176 +25,58 @@ void service_firmware_path(const struct firmware_record *record, char *ret) {
     snprintf(ret, OBJECT_PATH_MAX, WIPYD_FIRMWARE_PATH "/%.16s", record->sha256);
 }
 
+void service_board_path(const struct board_record *board, char *ret) {
+    int n = snprintf(ret, OBJECT_PATH_MAX, WIPYD_BOARD_PATH "/");
+
+    for (const char *p = board->mac; *p; p++)
+        if (*p != ':')
+            ret[n++] = *p;
+    ret[n] = 0;
+}
+
+void service_slot_path(const struct slot_record *slot, char *ret) {
+    cleanup(free_p) char *path = NULL;
+
+    if (sd_bus_path_encode(WIPYD_SLOT_PATH, slot->name, &path) < 0)
+        *ret = 0;
+    else
+        snprintf(ret, OBJECT_PATH_MAX, "%s", path);
+}
+
 int service_set_error(sd_bus_error *error, enum wipyd_error code, const char *story) {
     return sd_bus_error_set(error, wipyd_error_bus_name(code), story);
 }
 
-/* ---- events of the fleet --------------------------------------------------------------------- */
-
-/* Nobody is told of what happens while the daemon goes down. */
-static bool is_detached(const struct service *service) {
-    return service->n_slots == 0;
-}
-
-static void warn(int r, const char *what) {
-    if (r < 0)
-        log_warning("telling the bus of %s: %s", what, strerror(-r));
-}
-
-static void on_device_changed(void *userdata, struct fleet_device *device) {
-    struct service *service = userdata;
-    char path[OBJECT_PATH_MAX];
-
-    if (is_detached(service))
-        return;
-    service_device_path(device, path);
-    warn(sd_bus_emit_properties_changed(service->bus, path, WIPYD_DEVICE_INTERFACE, "Present", "Job", "Chip",
-                                        "Mac", "FlashBytes", "Board", "Release", "SeenAt", NULL),
-         "a device");
-}
-
-static void on_job_added(void *userdata, struct fleet_job *job) {
-    struct service *service = userdata;
-    char path[OBJECT_PATH_MAX];
-
-    if (is_detached(service))
-        return;
-    service_job_path(job, path);
-    warn(sd_bus_emit_object_added(service->bus, path), "a new job");
-}
-
-static void forget_change(struct service *service, const struct fleet_job *job) {
-    for (unsigned i = 0; i < service->n_changed; i++)
-        if (service->changed[i] == job)
-            service->changed[i--] = service->changed[--service->n_changed];
-}
-
-static void on_job_removed(void *userdata, struct fleet_job *job) {
-    struct service *service = userdata;
-    char path[OBJECT_PATH_MAX];
-
-    if (is_detached(service))
-        return;
-    forget_change(service, job);
-    service_job_path(job, path);
-    warn(sd_bus_emit_object_removed(service->bus, path), "a job that is forgotten");
-}
-
-static void tell_job(struct service *service, struct fleet_job *job, const char *const *names) {
-    char path[OBJECT_PATH_MAX];
-
-    service_job_path(job, path);
-    warn(sd_bus_emit_properties_changed_strv(service->bus, path, WIPYD_JOB_INTERFACE,
-                                             (char **)(uintptr_t)names),
-         "a job");
-}
-
-static void on_pace(uv_timer_t *timer) {
-    struct service *service = timer->data;
-
-    service->last_told_ms = uv_now(service->loop);
-    while (service->n_changed)
-        tell_job(service, service->changed[--service->n_changed], job_properties_often);
-}
-
-static void on_job_changed(void *userdata, struct fleet_job *job) {
-    struct service *service = userdata;
-    uint64_t now = uv_now(service->loop), since = now - service->last_told_ms;
-
-    if (is_detached(service))
-        return;
-    forget_change(service, job);
-    if (job->expires_ms) {
-        tell_job(service, job, job_properties_all);
-        return;
-    }
-    /* One job a device, and no more devices than that. */
-    service->changed[service->n_changed++] = job;
-    if (!uv_is_active((uv_handle_t *)&service->pace))
-        uv_timer_start(&service->pace, on_pace, since < PACE_MS ? PACE_MS - since : 0, 0);
-}
-
-static void on_firmware_added(void *userdata, const struct firmware_record *record) {
-    struct service *service = userdata;
-    char path[OBJECT_PATH_MAX];
-
-    if (is_detached(service))
-        return;
-    service_firmware_path(record, path);
-    warn(sd_bus_emit_object_added(service->bus, path), "new firmware");
-}
-
-static void on_firmware_changed(void *userdata, const struct firmware_record *record) {
-    struct service *service = userdata;
-    char path[OBJECT_PATH_MAX];
-
-    if (is_detached(service))
-        return;
-    service_firmware_path(record, path);
-    warn(sd_bus_emit_properties_changed(service->bus, path, WIPYD_FIRMWARE_INTERFACE, "Order", "Origin",
-                                        "ServerVersion", "ServerHash", "State", "Reason", "Pinned", "UsedAt",
-                                        NULL),
-         "firmware");
-}
-
-static void on_firmware_removed(void *userdata, const struct firmware_record *record) {
-    struct service *service = userdata;
-    char path[OBJECT_PATH_MAX];
-
-    if (is_detached(service))
-        return;
-    service_firmware_path(record, path);
-    warn(sd_bus_emit_object_removed(service->bus, path), "firmware that is forgotten");
-}
-
-const struct firmware_store_events *service_store_events(void) {
-    static const struct firmware_store_events events = {
-        .on_added = on_firmware_added,
-        .on_changed = on_firmware_changed,
-        .on_removed = on_firmware_removed,
-    };
-
-    return &events;
-}
-
-void service_on_poll_changed(void *userdata) {
-    struct service *service = userdata;
-
-    if (is_detached(service))
-        return;
-    warn(sd_bus_emit_properties_changed(service->bus, WIPYD_ROOT_PATH, WIPYD_MANAGER_INTERFACE, "PollState",
-                                        "PollResult", "PollFailures", "PollSource", "PolledAt", "NextPollAt",
-                                        "FetchedBytes", "FetchBytes", NULL),
-         "the poll");
-}
-
-const struct fleet_events *service_fleet_events(void) {
-    static const struct fleet_events events = {
-        .on_device_changed = on_device_changed,
-        .on_job_added = on_job_added,
-        .on_job_changed = on_job_changed,
-        .on_job_removed = on_job_removed,
-    };
-
-    return &events;
-}
-
 /* ---- objects --------------------------------------------------------------------------------- */
+
+static bool has_path(const struct object_kind *kind, const void *object, const char *path) {
+    char candidate[OBJECT_PATH_MAX];
+
+    kind->path_of(object, candidate);
+    return !strcmp(candidate, path);
+}
 
 static int find_object(sd_bus *bus, const char *path, const char *interface, void *userdata, void **ret,
                        sd_bus_error *error) {
     const struct object_binding *binding = userdata;
-    char candidate[OBJECT_PATH_MAX];
+    const struct object_kind *kind = binding->kind;
     const void *object;
 
     (void)bus, (void)interface, (void)error;
-    for (unsigned i = 0; (object = binding->kind->at(binding->service, i)); i++) {
-        binding->kind->path_of(object, candidate);
-        if (!strcmp(candidate, path)) {
-            *ret = (void *)(uintptr_t)object; /* each kind's handlers know whether they may change it */
+    if (service_is_detached(binding->service))
+        return 0;
+    if (kind->find) {
+        object = kind->find(binding->service, path);
+        if (!object || !has_path(kind, object, path)) /* there is one way only to write a path */
+            return 0;
+        *ret = (void *)(uintptr_t)object; /* each kind's handlers know whether they may change it */
+        return 1;
+    }
+    for (unsigned i = 0; (object = kind->at(binding->service, i)); i++)
+        if (has_path(kind, object, path)) {
+            *ret = (void *)(uintptr_t)object;
             return 1;
         }
-    }
     return 0;
 }
 
@@ -208,7 +87,7 @@ static int enumerate_objects(sd_bus *bus, const char *prefix, void *userdata, ch
     unsigned n = 0;
 
     (void)bus, (void)prefix, (void)error;
-    while (binding->kind->at(binding->service, n))
+    while (!service_is_detached(binding->service) && binding->kind->at(binding->service, n))
         n++;
     *ret = calloc(n + 1, sizeof(char *));
     for (unsigned i = 0; *ret && i < n; i++) {
@@ -220,12 +99,49 @@ static int enumerate_objects(sd_bus *bus, const char *prefix, void *userdata, ch
     return *ret ? 1 : -ENOMEM;
 }
 
-struct service *service_of_call(sd_bus_message *message) {
+struct service *service_of_getter(sd_bus *bus) {
     /* The handler's userdata is the object that find_object gave; the binding is its slot's. */
-    const struct object_binding *binding =
-        sd_bus_slot_get_userdata(sd_bus_get_current_slot(sd_bus_message_get_bus(message)));
+    const struct object_binding *binding = sd_bus_slot_get_userdata(sd_bus_get_current_slot(bus));
 
     return binding->service;
+}
+
+struct service *service_of_call(sd_bus_message *message) {
+    return service_of_getter(sd_bus_message_get_bus(message));
+}
+
+int service_get_chars(sd_bus *bus, const char *path, const char *interface, const char *property,
+                      sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+    (void)bus, (void)path, (void)interface, (void)property, (void)error;
+    return sd_bus_message_append_basic(reply, 's', userdata);
+}
+
+/* ---- who is where ---------------------------------------------------------------------------- */
+
+const struct fleet_device *service_device_of_board(const struct service *service, const char *mac) {
+    const struct fleet_device *device;
+
+    for (unsigned i = 0; (device = fleet_device_at(service->fleet, i)); i++)
+        if (device != service->leaving && device->is_present && !strcmp(device->board.mac, mac))
+            return device;
+    return NULL;
+}
+
+const struct fleet_device *service_device_of_slot(const struct service *service, const char *name) {
+    const struct fleet_device *device;
+
+    for (unsigned i = 0; (device = fleet_device_at(service->fleet, i)); i++)
+        if (device != service->leaving && device->is_present && !strcmp(device->slot, name))
+            return device;
+    return NULL;
+}
+
+int service_append_device(sd_bus_message *reply, const struct fleet_device *device) {
+    char path[OBJECT_PATH_MAX] = "/";
+
+    if (device)
+        service_device_path(device, path);
+    return sd_bus_message_append_basic(reply, 'o', path);
 }
 
 static int add_objects(struct service *service, struct object_binding *binding,
@@ -241,10 +157,17 @@ static int add_objects(struct service *service, struct object_binding *binding,
                                       enumerate_objects, binding);
 }
 
+/* Nobody is told of what happens while the daemon goes down. */
+bool service_is_detached(const struct service *service) {
+    return service->n_slots == 0 || !service->fleet;
+}
+
 /* ---- life ------------------------------------------------------------------------------------ */
 
 int service_new(struct service **ret, uv_loop_t *loop, sd_bus *bus, const struct loop_meter *meter) {
-    static const struct object_kind *const kinds[] = { &service_devices, &service_jobs, &service_firmware };
+    static const struct object_kind *const kinds[OBJECT_KINDS] = {
+        &service_devices, &service_jobs, &service_firmware, &service_boards, &service_slots,
+    };
     struct service *service = calloc(1, sizeof *service);
     int r;
 
@@ -254,11 +177,12 @@ int service_new(struct service **ret, uv_loop_t *loop, sd_bus *bus, const struct
     service->bus = sd_bus_ref(bus);
     service->meter = meter;
     uv_timer_init(loop, &service->pace);
-    service->pace.data = service;
+    uv_timer_init(loop, &service->firmware_settled);
+    service->pace.data = service->firmware_settled.data = service;
     r = sd_bus_add_object_manager(bus, &service->slots[service->n_slots++], WIPYD_ROOT_PATH);
     if (r >= 0)
         r = service_add_manager(service);
-    for (size_t i = 0; r >= 0 && i < sizeof kinds / sizeof *kinds; i++)
+    for (size_t i = 0; r >= 0 && i < OBJECT_KINDS; i++)
         r = add_objects(service, &service->bindings[i], kinds[i]);
     if (r < 0) {
         service_close(service);
@@ -273,6 +197,7 @@ void service_attach(struct service *service, struct fleet *fleet, struct firmwar
     service->fleet = fleet;
     service->store = store;
     service->poll = poll;
+    service_take_seats(service);
 }
 
 int service_announce(struct service *service) {
@@ -282,12 +207,18 @@ int service_announce(struct service *service) {
 }
 
 static void on_closed(uv_handle_t *handle) {
-    free(handle->data);
+    struct service *service = handle->data;
+
+    if (--service->n_closing)
+        return;
+    free(service->changed);
+    free(service);
 }
 
 void service_detach(struct service *service) {
     service->n_changed = 0;
     uv_timer_stop(&service->pace);
+    uv_timer_stop(&service->firmware_settled);
     while (service->n_slots)
         sd_bus_slot_unref(service->slots[--service->n_slots]);
 }
@@ -297,6 +228,8 @@ struct service *service_close(struct service *service) {
         return NULL;
     service_detach(service);
     sd_bus_unref(service->bus);
+    service->n_closing = 2;
     uv_close((uv_handle_t *)&service->pace, on_closed);
+    uv_close((uv_handle_t *)&service->firmware_settled, on_closed);
     return NULL;
 }

@@ -1,0 +1,143 @@
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/bus/objects.h"
+#include "proto/names.h"
+
+const char *const board_properties[] = {
+    "Board",       "Release", "Chip",   "FlashBytes",     "Label",         "Policy",    "Pin",
+    "Slot",        "SeenAt",  "Device", "FlashedRelease", "FlashedSha256", "FlashedAt", "ConfirmedRelease",
+    "ConfirmedAt", NULL
+};
+
+/* The record may be gone when the change's turn comes, so the board is named by its MAC. */
+static struct service_change change_of(const struct board_record *board) {
+    struct service_change change = { .is_slot = false };
+
+    snprintf(change.key, sizeof change.key, "%s", board->mac);
+    return change;
+}
+
+static int set_policy(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    struct service_change change = change_of(userdata);
+
+    return service_change_policy(message, &change, error);
+}
+
+static int set_label(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    struct service_change change = change_of(userdata);
+
+    return service_change_label(message, &change, error);
+}
+
+static bool is_graphic(const char *text) {
+    for (; *text; text++)
+        if (*text <= ' ' || *text > '~')
+            return false;
+    return true;
+}
+
+static int pin(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    struct service_change change = change_of(userdata);
+    const char *release;
+    int r = sd_bus_message_read_basic(message, 's', &release);
+
+    if (r < 0)
+        return r;
+    if (strlen(release) >= sizeof change.text)
+        return sd_bus_error_setf(error, wipyd_error_bus_name(WIPYD_ERROR_INVALID_ARGUMENT),
+                                 "a release has at most %zu bytes, not %zu", sizeof change.text - 1,
+                                 strlen(release));
+    if (!is_graphic(release))
+        return service_set_error(error, WIPYD_ERROR_INVALID_ARGUMENT,
+                                 "a release is printable ASCII without spaces");
+    change.wish = WISH_PIN;
+    snprintf(change.text, sizeof change.text, "%s", release);
+    return service_change(message, &change);
+}
+
+static int forget(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    struct service_change change = change_of(userdata);
+
+    (void)error;
+    change.wish = WISH_FORGET;
+    return service_change(message, &change);
+}
+
+static int get_policy(sd_bus *bus, const char *path, const char *interface, const char *property,
+                      sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+    const struct board_record *board = userdata;
+
+    (void)bus, (void)path, (void)interface, (void)property, (void)error;
+    return sd_bus_message_append_basic(reply, 's', board_policy_word(board->policy));
+}
+
+static int get_device(sd_bus *bus, const char *path, const char *interface, const char *property,
+                      sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+    const struct board_record *board = userdata;
+
+    (void)path, (void)interface, (void)property, (void)error;
+    return service_append_device(reply, service_device_of_board(service_of_getter(bus), board->mac));
+}
+
+#define TEXT(name, field)                                                                                    \
+    SD_BUS_PROPERTY(name, "s", service_get_chars, offsetof(struct board_record, field),                      \
+                    SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE)
+#define NUMBER(name, field)                                                                                  \
+    SD_BUS_PROPERTY(name, "t", NULL, offsetof(struct board_record, field),                                   \
+                    SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE)
+
+static const sd_bus_vtable vtable[] = {
+    SD_BUS_VTABLE_START(0),
+    SD_BUS_METHOD_WITH_ARGS("SetPolicy", SD_BUS_ARGS("s", policy), SD_BUS_NO_RESULT, set_policy, 0),
+    SD_BUS_METHOD_WITH_ARGS("SetLabel", SD_BUS_ARGS("s", label), SD_BUS_NO_RESULT, set_label, 0),
+    SD_BUS_METHOD_WITH_ARGS("Pin", SD_BUS_ARGS("s", release), SD_BUS_NO_RESULT, pin, 0),
+    SD_BUS_METHOD("Forget", NULL, NULL, forget, 0),
+    SD_BUS_PROPERTY("Mac", "s", service_get_chars, offsetof(struct board_record, mac),
+                    SD_BUS_VTABLE_PROPERTY_CONST),
+    TEXT("Board", board),
+    TEXT("Release", release),
+    TEXT("Chip", chip),
+    NUMBER("FlashBytes", flash_bytes),
+    TEXT("Label", label),
+    SD_BUS_PROPERTY("Policy", "s", get_policy, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    TEXT("Pin", pin),
+    TEXT("Slot", slot),
+    NUMBER("SeenAt", seen_us),
+    SD_BUS_PROPERTY("Device", "o", get_device, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    TEXT("FlashedRelease", flashed_release),
+    TEXT("FlashedSha256", flashed_sha256),
+    NUMBER("FlashedAt", flashed_us),
+    TEXT("ConfirmedRelease", confirmed_release),
+    NUMBER("ConfirmedAt", confirmed_us),
+    SD_BUS_VTABLE_END,
+};
+
+static const void *at(const struct service *service, unsigned index) {
+    const struct ledger *ledger = fleet_ledger(service->fleet);
+
+    return ledger ? ledger_board_at(ledger, index) : NULL;
+}
+
+static const void *find(const struct service *service, const char *path) {
+    const struct ledger *ledger = fleet_ledger(service->fleet);
+    const char *slash = strrchr(path, '/');
+    char mac[18];
+
+    return ledger && slash && service_parse_mac(slash + 1, mac) ? ledger_board(ledger, mac) : NULL;
+}
+
+static void path_of(const void *board, char *ret) {
+    service_board_path(board, ret);
+}
+
+const struct object_kind service_boards = {
+    .prefix = WIPYD_BOARD_PATH,
+    .interface = WIPYD_BOARD_INTERFACE,
+    .vtable = vtable,
+    .at = at,
+    .path_of = path_of,
+    .find = find,
+};

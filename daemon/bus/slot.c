@@ -1,0 +1,109 @@
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/bus/objects.h"
+#include "proto/names.h"
+
+const char *const slot_properties[] = { "Label", "Policy", "Armed", "Device", "Mac", "SeenAt", NULL };
+
+static struct service_change change_of(const struct slot_record *slot) {
+    struct service_change change = { .is_slot = true };
+
+    snprintf(change.key, sizeof change.key, "%s", slot->name);
+    return change;
+}
+
+static int set_policy(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    struct service_change change = change_of(userdata);
+
+    return service_change_policy(message, &change, error);
+}
+
+static int set_label(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    struct service_change change = change_of(userdata);
+
+    return service_change_label(message, &change, error);
+}
+
+static int arm(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    struct service_change change = change_of(userdata);
+    int armed, r = sd_bus_message_read_basic(message, 'b', &armed);
+
+    (void)error;
+    if (r < 0)
+        return r;
+    change.wish = WISH_ARMED;
+    change.armed = armed != 0;
+    return service_change(message, &change);
+}
+
+static int forget(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    struct service_change change = change_of(userdata);
+
+    (void)error;
+    change.wish = WISH_FORGET;
+    return service_change(message, &change);
+}
+
+static int get_property(sd_bus *bus, const char *path, const char *interface, const char *property,
+                        sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+    const struct slot_record *slot = userdata;
+
+    (void)path, (void)interface, (void)error;
+    if (!strcmp(property, "Policy"))
+        return sd_bus_message_append_basic(reply, 's', board_policy_word(slot->policy));
+    if (!strcmp(property, "Armed"))
+        return sd_bus_message_append(reply, "b", slot->is_armed);
+    /* Device */
+    return service_append_device(reply, service_device_of_slot(service_of_getter(bus), slot->name));
+}
+
+#define TEXT(name, field, flags)                                                                             \
+    SD_BUS_PROPERTY(name, "s", service_get_chars, offsetof(struct slot_record, field), flags)
+#define PROPERTY(name, type) SD_BUS_PROPERTY(name, type, get_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE)
+
+static const sd_bus_vtable vtable[] = {
+    SD_BUS_VTABLE_START(0),
+    SD_BUS_METHOD_WITH_ARGS("SetPolicy", SD_BUS_ARGS("s", policy), SD_BUS_NO_RESULT, set_policy, 0),
+    SD_BUS_METHOD_WITH_ARGS("SetLabel", SD_BUS_ARGS("s", label), SD_BUS_NO_RESULT, set_label, 0),
+    SD_BUS_METHOD_WITH_ARGS("Arm", SD_BUS_ARGS("b", armed), SD_BUS_NO_RESULT, arm, 0),
+    SD_BUS_METHOD("Forget", NULL, NULL, forget, 0),
+    TEXT("Name", name, SD_BUS_VTABLE_PROPERTY_CONST),
+    TEXT("Label", label, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    PROPERTY("Policy", "s"),
+    PROPERTY("Armed", "b"),
+    PROPERTY("Device", "o"),
+    TEXT("Mac", mac, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_PROPERTY("SeenAt", "t", NULL, offsetof(struct slot_record, seen_us),
+                    SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    SD_BUS_VTABLE_END,
+};
+
+static const void *at(const struct service *service, unsigned index) {
+    const struct ledger *ledger = fleet_ledger(service->fleet);
+
+    return ledger ? ledger_slot_at(ledger, index) : NULL;
+}
+
+static const void *find(const struct service *service, const char *path) {
+    const struct ledger *ledger = fleet_ledger(service->fleet);
+    cleanup(free_p) char *name = NULL;
+
+    if (!ledger || sd_bus_path_decode(path, WIPYD_SLOT_PATH, &name) <= 0)
+        return NULL;
+    return ledger_slot(ledger, name);
+}
+
+static void path_of(const void *slot, char *ret) {
+    service_slot_path(slot, ret);
+}
+
+const struct object_kind service_slots = {
+    .prefix = WIPYD_SLOT_PATH,
+    .interface = WIPYD_SLOT_INTERFACE,
+    .vtable = vtable,
+    .at = at,
+    .path_of = path_of,
+    .find = find,
+};
