@@ -4,8 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "daemon/esp/slip.h"
-#include "daemon/serial/port.h"
+#include "daemon/esp/link_state.h"
 
 /* Milliseconds. */
 enum {
@@ -17,58 +16,8 @@ enum {
     RESET_LISTEN = 150,   /* the boot log takes 10 to 25 ms, and an FTDI chip 16 ms more */
     RESYNC_ATTEMPTS = 6,
     SYNC_REPLIES = 8,
+    SYNC_FRAME_MAX = 128, /* bytes, as for the other replies */
     SYNC_REPLIES_MORE_MS = 100,
-};
-
-enum state {
-    IDLE,
-    SENDING,
-    AWAITING,
-    DRAINING,  /* throwing away what comes until it is quiet */
-    LISTENING, /* before the first SYNC, or because that is all */
-    SYNCING,
-    SYNC_TAIL, /* swallowing the other replies to SYNC */
-    PAUSING,   /* lines or rate were changed */
-    CLOSED,
-};
-
-struct esp_link {
-    uv_loop_t *loop;
-    uv_timer_t timer;
-    struct serial_port *port;
-    uint32_t baud; /* asked for: the adapter's may be a little off, the chip must be told this one */
-    const struct esp_loader *loader;
-    enum state state;
-    bool is_gone;
-
-    esp_link_fn fn;
-    void (*on_gone)(void *userdata);
-    void (*on_closed)(void *userdata);
-    void *userdata, *closed_userdata;
-    unsigned n_pending; /* handles to be closed */
-
-    struct esp_request request;
-    uint8_t *tx;
-    size_t tx_allocated;
-
-    struct slip_decoder *decoder;
-    struct boot_log log;
-    unsigned resets_before, downloads_before; /* the log's counts when the operation began */
-
-    uint64_t drain_end;
-    enum esp_outcome outcome; /* what a drain or a resync will complete with */
-    unsigned sync_attempts, sync_replies;
-    bool is_resync;
-    struct esp_reply sync_reply;
-
-    const struct esp_reset_sequence *reset;
-    unsigned reset_step;
-
-    /* A completion found while bytes are handed in waits until all of them were taken. */
-    bool has_completion;
-    enum esp_outcome completion;
-    struct esp_reply reply;
-    bool has_reply;
 };
 
 static void on_timer(uv_timer_t *timer);
@@ -115,19 +64,26 @@ static uint64_t wire_ms(const struct esp_link *link, size_t bytes) {
     return (uint64_t)bytes * 10 * 1000 / serial_port_baud(link->port) + 1;
 }
 
+static bool reserve(struct esp_link *link, size_t size) {
+    uint8_t *grown;
+
+    if (link->tx_allocated >= size)
+        return true;
+    grown = realloc(link->tx, size);
+    if (!grown)
+        return false;
+    link->tx = grown;
+    link->tx_allocated = size;
+    return true;
+}
+
 /* Frames request and hands it to the port. False: it could not even be begun. */
 static bool send_request(struct esp_link *link, const struct esp_request *request,
                          size_t n_extra_delimiters) {
-    size_t most = esp_request_frame_max(request) + n_extra_delimiters, size;
-    uint8_t *grown;
+    size_t size;
 
-    if (link->tx_allocated < most) {
-        grown = realloc(link->tx, most);
-        if (!grown)
-            return false;
-        link->tx = grown;
-        link->tx_allocated = most;
-    }
+    if (!reserve(link, esp_request_frame_max(request) + n_extra_delimiters))
+        return false;
     memset(link->tx, 0xc0, n_extra_delimiters);
     size = n_extra_delimiters + esp_request_frame(request, link->tx + n_extra_delimiters);
     /* A quarter more than the wire needs: drivers queue, hosts are busy. */
@@ -139,11 +95,22 @@ static bool has_rebooted(const struct esp_link *link) {
     return link->log.resets != link->resets_before;
 }
 
-static void start_drain(struct esp_link *link, enum esp_outcome outcome, bool resync) {
-    /* What stands in an unfinished frame may be the beginning of a boot log. */
+static void hear(struct esp_link *link, const uint8_t *bytes, size_t size) {
+    boot_log_feed(&link->log, bytes, size);
+    if (link->on_text)
+        link->on_text(link->userdata, bytes, size);
+    link->has_heard = true;
+}
+
+/* Hunts anew. What stands in an unfinished frame may be the beginning of a boot log. */
+static void restart_decoder(struct esp_link *link, size_t limit) {
     if (link->decoder->state == SLIP_BODY || link->decoder->state == SLIP_ESCAPE)
-        boot_log_feed(&link->log, link->decoder->frame, link->decoder->size);
-    slip_decoder_reset(link->decoder, SLIP_FRAME_MAX);
+        hear(link, link->decoder->frame, link->decoder->size);
+    slip_decoder_reset(link->decoder, limit);
+}
+
+static void start_drain(struct esp_link *link, enum esp_outcome outcome, bool resync) {
+    restart_decoder(link, SLIP_FRAME_MAX);
     link->state = DRAINING;
     link->outcome = outcome;
     link->is_resync = resync;
@@ -162,7 +129,7 @@ static void send_sync(struct esp_link *link) {
     link->sync_attempts--;
     link->sync_replies = 0;
     serial_port_discard(link->port);
-    slip_decoder_reset(link->decoder, 128);
+    restart_decoder(link, SYNC_FRAME_MAX);
     link->state = SYNCING;
     esp_request_sync(&sync);
     link->request = sync;
@@ -220,22 +187,29 @@ static void on_frame(struct esp_link *link) {
     case ESP_FRAME_ALIEN:
         if (link->state == AWAITING)
             shorten_timer(link, AFTER_BROKEN);
+        if (link->state == SYNCING) /* nobody knows yet who is there: our own SYNC come back, or any noise */
+            hear(link, link->decoder->frame, link->decoder->size);
         return;
     }
 }
 
 static void feed(struct esp_link *link, const uint8_t *bytes, size_t size) {
     for (size_t i = 0; i < size; i++) {
+        /* Nothing was asked, so nothing is a frame: a stray delimiter must not swallow a boot log. */
+        if (link->state == LISTENING) {
+            hear(link, &bytes[i], 1);
+            continue;
+        }
         switch (slip_decode(link->decoder, bytes[i])) {
         case SLIP_NONE:
             break;
         case SLIP_TEXT:
-            boot_log_feed(&link->log, &bytes[i], 1);
+            hear(link, &bytes[i], 1);
             break;
         case SLIP_BROKEN:
-            boot_log_feed(&link->log, link->decoder->frame, link->decoder->size);
+            hear(link, link->decoder->frame, link->decoder->size);
             if (bytes[i] != 0xc0) /* the byte that was one too many may be text as well */
-                boot_log_feed(&link->log, &bytes[i], 1);
+                hear(link, &bytes[i], 1);
             if (link->state == AWAITING)
                 shorten_timer(link, AFTER_BROKEN);
             break;
@@ -268,6 +242,8 @@ static void on_data(void *userdata, const uint8_t *bytes, size_t size) {
     if (link->state == LISTENING && !link->reset && link->sync_attempts &&
         link->log.downloads != link->downloads_before)
         send_sync(link);
+    if (link->wakes && link->has_heard && (link->state == LISTENING || link->state == SYNCING))
+        complete(link, link->state == LISTENING ? ESP_OK : ESP_LOST, NULL);
 }
 
 static void on_written(void *userdata) {
@@ -403,6 +379,7 @@ static void begin(struct esp_link *link, esp_link_fn fn) {
     link->reset = NULL;
     link->sync_attempts = 0;
     link->is_resync = false;
+    link->wakes = link->has_heard = false;
     link->downloads_before = link->log.downloads;
 }
 
@@ -438,7 +415,7 @@ void esp_link_sync(struct esp_link *link, unsigned attempts, uint32_t listen_ms,
     if (begin_gone(link))
         return;
     link->sync_attempts = attempts;
-    slip_decoder_reset(link->decoder, SLIP_FRAME_MAX);
+    restart_decoder(link, SLIP_FRAME_MAX);
     link->state = LISTENING;
     start_timer(link, listen_ms);
 }
@@ -461,8 +438,58 @@ void esp_link_listen(struct esp_link *link, uint32_t ms, esp_link_fn fn) {
     forget_resets(link);
     if (begin_gone(link))
         return;
+    restart_decoder(link, SLIP_FRAME_MAX);
     link->state = LISTENING;
     start_timer(link, ms);
+}
+
+void esp_link_hear(struct esp_link *link, uint32_t ms, esp_link_fn fn) {
+    esp_link_listen(link, ms, fn);
+    link->wakes = true;
+    if (link->has_heard) /* an unfinished frame was text */
+        start_timer(link, 0);
+}
+
+void esp_link_hear_sync(struct esp_link *link, uint32_t ms, esp_link_fn fn) {
+    begin(link, fn);
+    if (begin_gone(link))
+        return;
+    restart_decoder(link, SYNC_FRAME_MAX);
+    link->wakes = true;
+    link->has_heard = false; /* what an unfinished frame held is no news: on_text was told */
+    esp_request_sync(&link->request);
+    link->state = SYNCING;
+    start_timer(link, ms);
+}
+
+void esp_link_say(struct esp_link *link, const void *bytes, size_t size, uint32_t ms, esp_link_fn fn) {
+    esp_link_hear(link, ms, fn);
+    if (link->state != LISTENING)
+        return;
+    serial_port_discard(link->port); /* of an earlier operation, if the port still hasn't taken it all */
+    link->wakes = true;
+    if (reserve(link, size)) {
+        memcpy(link->tx, bytes, size);
+        /* A port that refuses is gone, which it tells by itself. */
+        (void)!serial_port_write(link->port, link->tx, size);
+    }
+}
+
+void esp_link_on_text(struct esp_link *link,
+                      void (*on_text)(void *userdata, const uint8_t *bytes, size_t size)) {
+    link->on_text = on_text;
+}
+
+void esp_link_stop(struct esp_link *link) {
+    uv_timer_stop(&link->timer);
+    if (!link->is_gone)
+        serial_port_discard(link->port);
+    /* A sequence that is cut off must not hold the chip in reset. */
+    if (link->reset && !link->is_gone)
+        (void)!serial_port_set_lines(link->port, false, false);
+    link->reset = NULL;
+    link->state = IDLE;
+    link->fn = NULL;
 }
 
 int esp_link_set_baud(struct esp_link *link, uint32_t baud, esp_link_fn fn) {
@@ -488,32 +515,6 @@ bool esp_link_can_baud(struct esp_link *link, uint32_t baud) {
     return can;
 }
 
-uint32_t esp_link_baud(const struct esp_link *link) {
-    return link->baud;
-}
-
-bool esp_link_has_lines(const struct esp_link *link) {
-    return serial_port_has_lines(link->port);
-}
-
-const struct esp_loader *esp_link_loader(const struct esp_link *link) {
-    return link->loader;
-}
-
-const struct boot_log *esp_link_boot_log(const struct esp_link *link) {
-    return &link->log;
-}
-
-void esp_link_forget_log(struct esp_link *link) {
-    boot_log_reset(&link->log);
-    forget_resets(link);
-}
-
-void esp_link_count(const struct esp_link *link, uint64_t *sent, uint64_t *received) {
-    *sent = serial_port_bytes_out(link->port);
-    *received = serial_port_bytes_in(link->port);
-}
-
 static void on_part_closed(struct esp_link *link) {
     if (--link->n_pending)
         return;
@@ -534,8 +535,8 @@ static void on_timer_closed(uv_handle_t *handle) {
 
 void esp_link_close(struct esp_link *link, void (*on_closed)(void *userdata), void *userdata) {
     assert(link->state != CLOSED);
+    esp_link_stop(link);
     link->state = CLOSED;
-    link->fn = NULL;
     link->on_closed = on_closed;
     link->closed_userdata = userdata;
     link->n_pending = 2;

@@ -52,6 +52,21 @@ void esp_link_reset(struct esp_link *link, const struct esp_reset_sequence *sequ
 /* Only listens; ESP_OK after ms, or ESP_GONE. */
 void esp_link_listen(struct esp_link *link, uint32_t ms, esp_link_fn fn);
 
+/* For a look at who is there. As esp_link_listen, but the first bytes that come end it too. */
+void esp_link_hear(struct esp_link *link, uint32_t ms, esp_link_fn fn);
+/* As esp_link_hear, for an answer to a SYNC sent before that may come late: ESP_OK with the clean reply, else
+ * ESP_LOST. */
+void esp_link_hear_sync(struct esp_link *link, uint32_t ms, esp_link_fn fn);
+/* Sends bytes (copied) as they are, then is as esp_link_hear. Only to a firmware that may be spoken to. */
+void esp_link_say(struct esp_link *link, const void *bytes, size_t size, uint32_t ms, esp_link_fn fn);
+/* Whom to tell, besides the boot log and after it, of what comes outside of frames: with esp_link_open's
+ * userdata, from the loop or inside a call, in pieces of any size. The link may not be called from there. */
+void esp_link_on_text(struct esp_link *link,
+                      void (*on_text)(void *userdata, const uint8_t *bytes, size_t size));
+/* Ends what is under way, which never completes: idle then, whatever the chip still says to it. DTR and RTS
+ * are dropped where a reset was under way. */
+void esp_link_stop(struct esp_link *link);
+
 /* Sets the host's rate, waits until the line is calm, and completes: ESP_OK, or ESP_GONE.
  * Negative errno when the adapter can't: nothing was begun then. */
 must_check int esp_link_set_baud(struct esp_link *link, uint32_t baud, esp_link_fn fn);
@@ -68,6 +83,7 @@ void esp_link_forget_log(struct esp_link *link);
 /* Wire bytes since open. */
 void esp_link_count(const struct esp_link *link, uint64_t *sent, uint64_t *received);
 
-/* Stops at once; what was in flight never completes. on_closed comes from the loop; the object is gone then.
+/* Stops at once, as esp_link_stop; what was in flight never completes. on_closed comes from the loop; the
+ * object is gone then.
  */
 void esp_link_close(struct esp_link *link, void (*on_closed)(void *userdata), void *userdata);
