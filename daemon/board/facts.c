@@ -109,6 +109,10 @@ static void take_board(struct fleet *fleet, const struct fleet_device *device, s
             COPY(ret->release, known->release);
         }
     }
+    /* An erased flash says nothing; the records still know the board. */
+    known = ledger_board(fleet->ledger, ret->mac);
+    if (ret->is_blank && known && !*ret->board)
+        COPY(ret->board, known->board);
     ret->order = order_of(ret->release);
 }
 

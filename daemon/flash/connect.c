@@ -472,6 +472,7 @@ enum step flash_reply_boot_check(struct flash_job *job, enum esp_outcome outcome
     case BOOT_LOG_FIRMWARE:
         if (!is_confirmed(job, log) && job->boot_round < BOOT_LISTEN_ROUNDS && !is_at_rest(job, log))
             return STEP_AGAIN;
+        job->status.has_started = true;
         flash_job_log(job, LOG_INFO, "the board says \"%s\"", log->quote);
         return STEP_NEXT;
     case BOOT_LOG_NOTHING:
