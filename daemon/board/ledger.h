@@ -9,8 +9,17 @@
  * Failure modes: a change that was asked for (done is given) shows in memory, and in an event, only when it
  * is on disk; done gets a fault when it can't be (SYSTEM, NO_MEMORY, INVALID_ARGUMENT). A fact that was
  * learned (done NULL) shows at once; that it can't be written is logged, and tried again with the next fact
- * of the same key. A database that was found damaged and replaced gets all boards, slots and flashed packages
- * again.
+ * of the same key, after the next thing that could be written, and at ledger_close. Attempts and decisions
+ * are not tried again. A database that was found damaged and replaced gets all boards, slots, flashed
+ * packages, the default policy, the jobs that aren't over and the last job again.
+ *
+ * Of a board label, policy and pin are wanted, of a slot label, policy and is_armed; all else is learned. A
+ * put that was asked for changes what is wanted alone, one that was learned only the rest; either creates the
+ * record where there is none, the learned one with nothing wanted. So callers put a copy of what ledger_board
+ * gave them with some fields changed, and a fact that comes between brings no old label back. Of a put that
+ * was asked for only those wanted fields count that differ from memory when it is put: two that are under way
+ * for one record don't undo one another. If none differs, all of them count, so that what is under way can be
+ * taken back. What is learned of a record while it is being forgotten goes with it.
  */
 
 #include <uv.h>
@@ -21,7 +30,8 @@
 struct ledger;
 
 struct ledger_events {
-    /* Memory has changed. Not for what was there at ledger_open. is_new: it wasn't there before. */
+    /* Memory has changed. Not for what was there at ledger_open. is_new: it wasn't there before. Of what was
+     * learned: from inside the put. */
     void (*on_board)(void *userdata, const struct board_record *board, bool is_new);
     void (*on_board_forgotten)(void *userdata, const struct board_record *board); /* about to go */
     void (*on_slot)(void *userdata, const struct slot_record *slot, bool is_new);
@@ -29,7 +39,8 @@ struct ledger_events {
     void (*on_default_policy)(void *userdata);
 };
 
-/* fault: NULL when it was done. From the loop, never from inside the call that asked. */
+/* fault: NULL when it was done. From the loop, never from inside the call that asked, unless there is no
+ * memory to begin. */
 typedef void (*ledger_fn)(void *userdata, const struct fault *fault);
 
 /* records, queue, events: borrowed until on_closed. configured_policy: the default where nobody set one. */
@@ -38,7 +49,7 @@ must_check enum wipyd_error ledger_open(struct ledger **ret, struct records *rec
                                         const struct ledger_events *events, void *userdata,
                                         struct fault *fault);
 /* Lets all that was put be written and answered, then calls on_closed from the loop; the object is gone then.
- * Nothing may be put any more. */
+ * What is put until then, from a callback, is written and answered as well. */
 void ledger_close(struct ledger *ledger, void (*on_closed)(void *userdata), void *userdata);
 
 /* NULL: none, past the end. Borrowed until the next turn of the loop. In order of mac and of name. */
@@ -48,7 +59,7 @@ const struct slot_record *ledger_slot_at(const struct ledger *ledger, unsigned i
 const struct slot_record *ledger_slot(const struct ledger *ledger, const char *name);
 enum board_policy ledger_default_policy(const struct ledger *ledger);
 
-/* The record is copied. done may be NULL: see above. */
+/* The record is copied. done may be NULL: see above. To forget what isn't there is fine. */
 void ledger_put_board(struct ledger *ledger, const struct board_record *board, ledger_fn done,
                       void *userdata);
 void ledger_forget_board(struct ledger *ledger, const char *mac, ledger_fn done, void *userdata);
