@@ -158,9 +158,14 @@ enum exit_code bus_message(const struct client *client, sd_bus_message **message
     return r < 0 ? bus_append_failure(client, r) : EXIT_DONE;
 }
 
-enum exit_code bus_call(const struct client *client, sd_bus_message *message, sd_bus_message **reply) {
+enum exit_code bus_call_within(const struct client *client, uint64_t seconds, sd_bus_message *message,
+                               sd_bus_message **reply) {
     cleanup(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
-    int r = sd_bus_call(client->bus, message, 0, &error, reply);
+    int r = sd_bus_call(client->bus, message, seconds * 1000000, &error, reply);
 
     return r < 0 ? bus_failure(client, &error, r) : EXIT_DONE;
+}
+
+enum exit_code bus_call(const struct client *client, sd_bus_message *message, sd_bus_message **reply) {
+    return bus_call_within(client, 0, message, reply); /* 0: what sd-bus takes for usual */
 }

@@ -14,12 +14,15 @@ enum exit_code bus_append_failure(const struct client *client, int r);
 /* Calls and waits for the answer, which the caller unrefs. */
 must_check enum exit_code bus_call(const struct client *client, sd_bus_message *message,
                                    sd_bus_message **reply);
+/* The same for an answer that takes longer than usual. */
+must_check enum exit_code bus_call_within(const struct client *client, uint64_t seconds,
+                                          sd_bus_message *message, sd_bus_message **reply);
 /* Says what went wrong with a call: error, or where that isn't set, the negative errno. */
 enum exit_code bus_failure(const struct client *client, const sd_bus_error *error, int r);
 /* The daemon went away while we listened to it. story: what that means. */
 enum exit_code bus_daemon_gone(const struct client *client, const char *story);
 #define BUS_JOB_IS_CUT                                                                                       \
-    "A job that was under way isn't finished. When wipyd runs again, repeat the command: verified regions "  \
-    "are not written twice."
+    "A flash that was under way goes on by itself when wipyd runs again: verified regions are not written "  \
+    "twice. See: wipyctl status"
 /* The daemon sent something that its XML doesn't allow. */
 enum exit_code bus_bad_message(const struct client *client, int r);

@@ -38,8 +38,12 @@ struct options {
     const char *bus; /* "system", "session" or an address; borrowed from argv or the environment */
     enum json_mode json;
     bool no_legend, quiet, no_block, dry_run, force, help, version;
-    uint32_t baud;              /* 0: not given */
-    uint32_t connect_timeout_s; /* 0: not given */
+    bool of_board, of_slot, of_default; /* which is meant by a device's name, or none at all */
+    bool repl, csv, decisions;
+    uint32_t baud;                                           /* 0: not given */
+    uint32_t connect_timeout_s;                              /* 0: not given */
+    uint32_t limit;                                          /* 0: not given */
+    const char *board, *slot, *since, *mac, *parts, *output; /* borrowed from argv; NULL: not given */
 };
 
 struct json;

@@ -18,6 +18,7 @@
 static const struct property manager_properties[] = {
     ROW(manager, path, "Path", path),
     ROW(manager, version, "Version", string),
+    ROW(manager, default_policy, "DefaultPolicy", string),
     ROW(manager, poll_state, "PollState", string),
     ROW(manager, poll_result, "PollResult", string),
     ROW(manager, poll_failures, "PollFailures", u32),
@@ -35,7 +36,13 @@ static const struct property device_properties[] = {
     ROW(device, job, "Job", path),           ROW(device, chip, "Chip", string),
     ROW(device, mac, "Mac", string),         ROW(device, flash_bytes, "FlashBytes", u64),
     ROW(device, board, "Board", string),     ROW(device, release, "Release", string),
-    ROW(device, seen_at_us, "SeenAt", time),
+    ROW(device, slot, "Slot", string),       ROW(device, adapter, "Adapter", string),
+    ROW(device, serial, "Serial", string),   ROW(device, label, "Label", string),
+    ROW(device, policy, "Policy", string),   ROW(device, policy_from, "PolicyFrom", string),
+    ROW(device, armed, "Armed", bool),       ROW(device, seen, "Seen", string),
+    ROW(device, verdict, "Verdict", string), ROW(device, rule, "Rule", string),
+    ROW(device, reason, "Reason", string),   ROW(device, advice, "Advice", string),
+    ROW(device, holder, "Holder", string),   ROW(device, seen_at_us, "SeenAt", time),
 };
 INTERFACE(device, WIPYD_DEVICE_INTERFACE);
 
@@ -44,6 +51,11 @@ static const struct property job_properties[] = {
     ROW(job, id, "Id", u32),
     ROW(job, kind, "Kind", string),
     ROW(job, device, "Device", path),
+    ROW(job, slot, "Slot", string),
+    ROW(job, mac, "Mac", string),
+    ROW(job, by, "By", string),
+    ROW(job, attempt, "Attempt", u32),
+    ROW(job, attempts, "Attempts", attempts),
     ROW(job, dry_run, "DryRun", bool),
     ROW(job, state, "State", string),
     ROW(job, phase, "Phase", string),
@@ -58,6 +70,8 @@ static const struct property job_properties[] = {
     ROW(job, package, "Package", string),
     ROW(job, board, "Board", string),
     ROW(job, release, "Release", string),
+    ROW(job, from_release, "FromRelease", string),
+    ROW(job, confirmed_release, "ConfirmedRelease", string),
     ROW(job, regions, "Regions", regions),
     ROW(job, started_at_us, "StartedAt", time),
     ROW(job, finished_at_us, "FinishedAt", time),
@@ -85,8 +99,39 @@ static const struct property firmware_properties[] = {
 };
 INTERFACE(firmware, WIPYD_FIRMWARE_INTERFACE);
 
-static const struct interface *const interfaces[] = { &manager_interface, &device_interface, &job_interface,
-                                                      &firmware_interface };
+static const struct property board_properties[] = {
+    ROW(board, path, "Path", path),
+    ROW(board, mac, "Mac", string),
+    ROW(board, label, "Label", string),
+    ROW(board, board, "Board", string),
+    ROW(board, release, "Release", string),
+    ROW(board, chip, "Chip", string),
+    ROW(board, flash_bytes, "FlashBytes", u64),
+    ROW(board, policy, "Policy", string),
+    ROW(board, pin, "Pin", string),
+    ROW(board, slot, "Slot", string),
+    ROW(board, seen_at_us, "SeenAt", time),
+    ROW(board, device, "Device", path),
+    ROW(board, flashed_release, "FlashedRelease", string),
+    ROW(board, flashed_sha256, "FlashedSha256", string),
+    ROW(board, flashed_at_us, "FlashedAt", time),
+    ROW(board, confirmed_release, "ConfirmedRelease", string),
+    ROW(board, confirmed_at_us, "ConfirmedAt", time),
+};
+INTERFACE(board, WIPYD_BOARD_INTERFACE);
+
+static const struct property slot_properties[] = {
+    ROW(slot, path, "Path", path),     ROW(slot, name, "Name", string),
+    ROW(slot, label, "Label", string), ROW(slot, policy, "Policy", string),
+    ROW(slot, armed, "Armed", bool),   ROW(slot, device, "Device", path),
+    ROW(slot, mac, "Mac", string),     ROW(slot, seen_at_us, "SeenAt", time),
+};
+INTERFACE(slot, WIPYD_SLOT_INTERFACE);
+
+static const struct interface *const interfaces[] = {
+    &manager_interface,  &device_interface, &job_interface,
+    &firmware_interface, &board_interface,  &slot_interface
+};
 
 const struct interface *interface_find(const char *name) {
     for (size_t i = 0; i < sizeof(interfaces) / sizeof(interfaces[0]); i++)
@@ -165,29 +210,53 @@ enum exit_code object_print_json(const struct client *client, const struct inter
     return json_print(&json) < 0 ? failure_known(client, WIPYD_ERROR_NO_MEMORY, NULL) : EXIT_DONE;
 }
 
-/* Asks the Manager's method which object word means, and loads it. */
+/* Asks the Manager's method which object word means, and loads it. found: NULL where there has to be one,
+ * else what `none` means is told by it. */
 static enum exit_code find(const struct client *client, const char *method, const char *word,
-                           const struct interface *interface, void *object) {
+                           const struct interface *interface, void *object, enum wipyd_error none,
+                           bool *found) {
+    cleanup(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
     cleanup(sd_bus_message_unrefp) sd_bus_message *call = NULL, *reply = NULL;
     enum exit_code code;
     const char *path;
     int r;
 
     code = bus_message(client, &call, WIPYD_ROOT_PATH, WIPYD_MANAGER_INTERFACE, method, "s", word);
-    if (code == EXIT_DONE)
-        code = bus_call(client, call, &reply);
     if (code != EXIT_DONE)
         return code;
+    r = sd_bus_call(client->bus, call, 0, &error, &reply);
+    if (r < 0 && found && sd_bus_error_has_name(&error, wipyd_error_bus_name(none))) {
+        *found = false;
+        return EXIT_DONE;
+    }
+    if (r < 0)
+        return bus_failure(client, &error, r);
     r = sd_bus_message_read(reply, "o", &path);
+    if (found)
+        *found = r >= 0;
     return r < 0 ? bus_bad_message(client, r) : object_load(client, interface, path, object);
 }
 
 enum exit_code device_find(const struct client *client, const char *word, struct device *device) {
-    return find(client, "FindDevice", word, &device_interface, device);
+    return find(client, "FindDevice", word, &device_interface, device, WIPYD_ERROR_NO_SUCH_DEVICE, NULL);
+}
+
+enum exit_code device_seek(const struct client *client, const char *word, struct device *device,
+                           bool *found) {
+    return find(client, "FindDevice", word, &device_interface, device, WIPYD_ERROR_NO_SUCH_DEVICE, found);
 }
 
 enum exit_code firmware_find(const struct client *client, const char *word, struct firmware *firmware) {
-    return find(client, "FindFirmware", word, &firmware_interface, firmware);
+    return find(client, "FindFirmware", word, &firmware_interface, firmware, WIPYD_ERROR_NO_SUCH_FIRMWARE,
+                NULL);
+}
+
+enum exit_code board_seek(const struct client *client, const char *word, struct board *board, bool *found) {
+    return find(client, "FindBoard", word, &board_interface, board, WIPYD_ERROR_NO_SUCH_BOARD, found);
+}
+
+enum exit_code slot_seek(const struct client *client, const char *word, struct slot *slot, bool *found) {
+    return find(client, "FindSlot", word, &slot_interface, slot, WIPYD_ERROR_NO_SUCH_SLOT, found);
 }
 
 void device_clear_p(struct device *device) {
@@ -200,4 +269,16 @@ void job_clear_p(struct job *job) {
 
 void firmware_clear_p(struct firmware *firmware) {
     properties_clear(&firmware_interface, firmware);
+}
+
+void board_clear_p(struct board *board) {
+    properties_clear(&board_interface, board);
+}
+
+void slot_clear_p(struct slot *slot) {
+    properties_clear(&slot_interface, slot);
+}
+
+void manager_clear_p(struct manager *manager) {
+    properties_clear(&manager_interface, manager);
 }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <strings.h>
 
 #include "client/bus.h"
 #include "proto/names.h"
@@ -13,6 +14,8 @@ static const struct {
     { &device_interface, offsetof(struct objects, devices) },
     { &job_interface, offsetof(struct objects, jobs) },
     { &firmware_interface, offsetof(struct objects, firmware) },
+    { &board_interface, offsetof(struct objects, boards) },
+    { &slot_interface, offsetof(struct objects, slots) },
 };
 
 #define N_KINDS (sizeof(kinds) / sizeof(kinds[0]))
@@ -131,6 +134,15 @@ const struct job *objects_job(const struct objects *objects, const char *path) {
     for (size_t i = 0; i < objects->jobs.n; i++)
         if (!strcmp(jobs[i].path, path))
             return &jobs[i];
+    return NULL;
+}
+
+const struct board *objects_board(const struct objects *objects, const char *mac) {
+    const struct board *boards = objects->boards.items;
+
+    for (size_t i = 0; i < objects->boards.n; i++)
+        if (!strcasecmp(boards[i].mac, mac))
+            return &boards[i];
     return NULL;
 }
 

@@ -10,12 +10,15 @@ struct objects {
     struct list devices;  /* of struct device */
     struct list jobs;     /* of struct job */
     struct list firmware; /* of struct firmware */
+    struct list boards;   /* of struct board */
+    struct list slots;    /* of struct slot */
 };
 
 must_check enum exit_code objects_load(const struct client *client, struct objects *objects);
 void objects_clear(struct objects *objects);
-/* NULL when the path is none of them. */
+/* NULL when the path (or the MAC) is none of them. */
 const struct device *objects_device(const struct objects *objects, const char *path);
 const struct job *objects_job(const struct objects *objects, const char *path);
+const struct board *objects_board(const struct objects *objects, const char *mac);
 /* An array of maps, as the value of a key or as the document. */
 void objects_to_json(const struct list *list, const struct interface *interface, struct json *json);

@@ -13,6 +13,19 @@ enum option_id {
     ID_NO_BLOCK,
     ID_DRY_RUN,
     ID_FORCE,
+    ID_OF_BOARD,
+    ID_OF_SLOT,
+    ID_OF_DEFAULT,
+    ID_REPL,
+    ID_BOARD,
+    ID_SLOT,
+    ID_SINCE,
+    ID_LIMIT,
+    ID_DECISIONS,
+    ID_CSV,
+    ID_PARTS,
+    ID_MAC,
+    ID_OUTPUT,
     ID_JSON,
     ID_BUS,
     ID_NO_LEGEND,
@@ -42,6 +55,28 @@ static const struct option_row rows[ID_COUNT] = {
                       "Start it, say so and return" },
     [ID_FORCE] = { "force", NULL, no_argument, 0, OPTION_FOR_FORCE,
                    "export: replace a file; remove: even the last good one" },
+    [ID_OF_BOARD] = { "board", NULL, no_argument, 0, OPTION_FOR_TARGET,
+                      "The board that is meant, not the slot" },
+    [ID_OF_SLOT] = { "slot", NULL, no_argument, 0, OPTION_FOR_TARGET,
+                     "The slot that is meant, not the board" },
+    [ID_OF_DEFAULT] = { "default", NULL, no_argument, 0, OPTION_FOR_DEFAULT,
+                        "What holds where neither board nor slot says" },
+    [ID_REPL] = { "repl", NULL, no_argument, 0, OPTION_FOR_LOOK,
+                  "Stop the running program for a moment, to ask it for more" },
+    [ID_BOARD] = { "board", "MAC|LABEL", required_argument, 0, OPTION_FOR_HISTORY, "Of that board alone" },
+    [ID_SLOT] = { "slot", "SLOT|DEVICE", required_argument, 0, OPTION_FOR_HISTORY, "Of that slot alone" },
+    [ID_SINCE] = { "since", "T", required_argument, 0, OPTION_FOR_HISTORY,
+                   "2026-11-22, 2026-11-22T10:00, today, yesterday, 2h, 3d, 1w" },
+    [ID_LIMIT] = { "limit", "N", required_argument, 0, OPTION_FOR_HISTORY,
+                   "The N newest, 1 to 10000; else 1000" },
+    [ID_DECISIONS] = { "decisions", NULL, no_argument, 0, OPTION_FOR_HISTORY,
+                       "What was decided, and why, instead of jobs" },
+    [ID_CSV] = { "csv", NULL, no_argument, 0, OPTION_FOR_HISTORY, "Comma-separated values (RFC 4180)" },
+    [ID_PARTS] = { "parts", "P,...", required_argument, 0, OPTION_FOR_RESTORE,
+                   "Of config, nvs and otadata; else config,nvs" },
+    [ID_MAC] = { "mac", "MAC", required_argument, 0, OPTION_FOR_RESTORE, "Whose backup it is" },
+    [ID_OUTPUT] = { "output", "FOLDER", required_argument, 'o', OPTION_FOR_OUTPUT,
+                    "Make the new folder in FOLDER" },
     [ID_JSON] = { "json", "pretty|short|off", optional_argument, 0, 0,
                   "Print JSON, errors too; pretty when no value is given" },
     [ID_BUS] = { "bus", "system|session|ADDRESS", required_argument, 0, 0,
@@ -86,7 +121,7 @@ static void help_of_program(void) {
     print_verbs(&verbs);
     printf("\nOptions of flash and info:\n");
     print_options(OPTION_FOR_FLASH | OPTION_FOR_JOBS, false);
-    printf("\nfirmware has verbs and options of its own: wipyctl firmware --help\n"
+    printf("\nThose with a VERB have verbs and options of their own: wipyctl firmware --help\n"
            "\nOptions of every verb:\n");
     print_options(0, true);
     printf("\nExit codes: 0 done or already so, 1 failed (or detached from a job that goes on),\n"
@@ -181,6 +216,45 @@ static void parse_option(struct parse *parse, enum option_id id) {
     case ID_FORCE:
         options->force = true;
         break;
+    case ID_OF_BOARD:
+        options->of_board = true;
+        break;
+    case ID_OF_SLOT:
+        options->of_slot = true;
+        break;
+    case ID_OF_DEFAULT:
+        options->of_default = true;
+        break;
+    case ID_REPL:
+        options->repl = true;
+        break;
+    case ID_BOARD:
+        options->board = optarg;
+        break;
+    case ID_SLOT:
+        options->slot = optarg;
+        break;
+    case ID_SINCE:
+        options->since = optarg;
+        break;
+    case ID_LIMIT:
+        parse_number(parse, rows[id].name, 1, OPTION_LIMIT_MAX, &options->limit);
+        break;
+    case ID_DECISIONS:
+        options->decisions = true;
+        break;
+    case ID_CSV:
+        options->csv = true;
+        break;
+    case ID_PARTS:
+        options->parts = optarg;
+        break;
+    case ID_MAC:
+        options->mac = optarg;
+        break;
+    case ID_OUTPUT:
+        options->output = optarg;
+        break;
     case ID_NO_LEGEND:
         options->no_legend = true;
         break;
@@ -199,28 +273,64 @@ static void parse_option(struct parse *parse, enum option_id id) {
 }
 
 #define GETOPT_BASE 256 /* beyond every letter */
+#define LETTERS     "qho:"
 
-static void read_options(struct parse *parse, int argc, char **argv) {
-    struct option longs[ID_COUNT + 1] = { 0 };
-    int c;
+static enum option_id id_of_letter(int letter) {
+    enum option_id id = ID_BAUD;
 
-    for (int i = 0; i < ID_COUNT; i++)
-        longs[i] = (struct option) { rows[i].name, rows[i].has_value, NULL, GETOPT_BASE + i };
+    while (id < ID_COUNT && rows[id].letter != letter)
+        id++;
+    return id;
+}
+
+/* For getopt, which takes the first of two that have the same name: those that the verb takes go first. */
+static void list_longs(const struct verb *verb, struct option longs[ID_COUNT + 1]) {
+    size_t n = 0;
+
+    for (int is_taken = 1; is_taken >= 0; is_taken--)
+        for (int i = 0; i < ID_COUNT; i++)
+            if ((verb && rows[i].groups & verb->options) == (is_taken != 0))
+                longs[n++] = (struct option) { rows[i].name, rows[i].has_value, NULL, GETOPT_BASE + i };
+    longs[n] = (struct option) { 0 };
+}
+
+static void wrong_option(struct parse *parse, int c, const char *word) {
+    if (c == ':')
+        mistake(parse, "%s needs a value.", word);
+    else if (optopt >= GETOPT_BASE)
+        mistake(parse, "--%s takes no value.", rows[optopt - GETOPT_BASE].name);
+    else if (optopt)
+        mistake(parse, "-%c is no option.", optopt);
+    else
+        mistake(parse, "%s is no option.", word);
+}
+
+/* Leaves the words that are no options at argv's front, behind the program's name, and gives the first one's
+ * place. getopt tells them in their order ('-' before the letters): what --board takes depends on the verb.
+ */
+static char **read_options(struct parse *parse, int argc, char **argv) {
+    struct option longs[ID_COUNT + 1];
+    int c, n_words = 0;
+
     opterr = 0;
-    while ((c = getopt_long(argc, argv, ":qh", longs, NULL)) >= 0) {
-        if (c >= GETOPT_BASE)
+    list_longs(NULL, longs);
+    while ((c = getopt_long(argc, argv, "-:" LETTERS, longs, NULL)) >= 0) {
+        if (c == 1) {
+            argv[++n_words] = optarg;
+            if (n_words == 1)
+                list_longs(verb_find(&verbs, optarg), longs);
+        } else if (c >= GETOPT_BASE) {
             parse_option(parse, (enum option_id)(c - GETOPT_BASE));
-        else if (c == 'q' || c == 'h')
-            parse_option(parse, c == 'q' ? ID_QUIET : ID_HELP);
-        else if (c == ':')
-            mistake(parse, "%s needs a value.", argv[optind - 1]);
-        else if (optopt >= GETOPT_BASE)
-            mistake(parse, "--%s takes no value.", rows[optopt - GETOPT_BASE].name);
-        else if (optopt)
-            mistake(parse, "-%c is no option.", optopt);
-        else
-            mistake(parse, "%s is no option.", argv[optind - 1]);
+        } else if (c != ':' && c != '?') {
+            parse_option(parse, id_of_letter(c));
+        } else {
+            wrong_option(parse, c, argv[optind - 1]);
+        }
     }
+    while (optind < argc) /* behind a "--" */
+        argv[++n_words] = argv[optind++];
+    argv[n_words + 1] = NULL;
+    return argv + 1;
 }
 
 static void check_verb(struct parse *parse, const struct verb *verb, char **arguments) {
@@ -258,18 +368,16 @@ enum exit_code options_parse(struct client *client, int argc, char **argv, const
     const char *bus = getenv("WIPYD_BUS");
     struct parse parse = { .client = client };
     enum exit_code code = EXIT_DONE;
-    const char *word;
+    char **words;
 
     client->options = (struct options) { .bus = bus && *bus ? bus : "system" };
-    read_options(&parse, argc, argv);
-
-    word = argv[optind];
-    *arguments = word ? argv + optind + 1 : argv + optind;
+    words = read_options(&parse, argc, argv);
+    *arguments = *words ? words + 1 : words;
     *verb = NULL;
-    if (word || (!client->options.help && !client->options.version)) {
-        *verb = verb_find(&verbs, word ? word : "status");
+    if (*words || (!client->options.help && !client->options.version)) {
+        *verb = verb_find(&verbs, *words ? *words : "status");
         if (!*verb)
-            mistake(&parse, "'%s' is no verb.", word);
+            mistake(&parse, "'%s' is no verb.", *words);
         else if ((*verb)->verbs)
             *verb = find_own_verb(&parse, *verb, arguments);
         if (*verb)

@@ -6,19 +6,27 @@
 #include "client/verb.h"
 
 /* Groups of options that a verb may take besides the common ones. */
-#define OPTION_FOR_JOBS    1u /* --baud, --connect-timeout, --no-block */
-#define OPTION_FOR_FLASH   2u /* --dry-run */
-#define OPTION_FOR_REFRESH 4u /* --no-block */
-#define OPTION_FOR_FORCE   8u /* --force */
+#define OPTION_FOR_JOBS    1u   /* --baud, --connect-timeout, --no-block */
+#define OPTION_FOR_FLASH   2u   /* --dry-run */
+#define OPTION_FOR_REFRESH 4u   /* --no-block */
+#define OPTION_FOR_FORCE   8u   /* --force */
+#define OPTION_FOR_TARGET  16u  /* --board, --slot: which of the two is meant */
+#define OPTION_FOR_DEFAULT 32u  /* --default */
+#define OPTION_FOR_LOOK    64u  /* --repl */
+#define OPTION_FOR_HISTORY 128u /* --board MAC, --slot S, --since, --limit, --csv, --decisions */
+#define OPTION_FOR_RESTORE 256u /* --parts, --mac */
+#define OPTION_FOR_OUTPUT  512u /* --output */
 
 /* The rates and times that the daemon takes (org.wipyd1.Device.xml). */
 #define OPTION_BAUD_MIN              9600
 #define OPTION_BAUD_MAX              4000000
 #define OPTION_CONNECT_TIMEOUT_MAX_S 3600
+#define OPTION_LIMIT_MAX             10000 /* org.wipyd1.Manager.xml */
 
 /*
- * Fills client->options, and gives the verb and its arguments, which are argv's, reordered: options may stand
- * anywhere. *verb is NULL only with --version or with a --help for no verb; the caller sees to both.
+ * Fills client->options, and gives the verb and its arguments, which are argv's, moved to its front: options
+ * may stand anywhere; one whose meaning depends on the verb (--board) stands behind it. *verb is NULL only
+ * with --version or with a --help for no verb; the caller sees to both.
  */
 must_check enum exit_code options_parse(struct client *client, int argc, char **argv,
                                         const struct verb **verb, char ***arguments);

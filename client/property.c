@@ -63,14 +63,14 @@ int properties_read(const struct interface *interface, void *object, sd_bus_mess
     return r < 0 ? r : 0;
 }
 
-/* "BytesDone" is "bytes_done", "Sha256" is "sha256". */
-static const char *key_of(const struct property *property, char *buffer, size_t size) {
+/* "BytesDone" and "bytes-done" are "bytes_done", "Sha256" is "sha256". */
+const char *property_key(const struct property *property, char *buffer, size_t size) {
     size_t n = 0;
 
     for (const char *c = property->name; *c && n + 2 < size; c++) {
         if (isupper((unsigned char)*c) && n)
             buffer[n++] = '_';
-        buffer[n++] = (char)tolower((unsigned char)*c);
+        buffer[n++] = *c == '-' ? '_' : (char)tolower((unsigned char)*c);
     }
     buffer[n] = '\0';
     return buffer;
@@ -85,7 +85,7 @@ void properties_to_json(const struct interface *interface, const void *object, u
 
         if (!(seen & UINT32_C(1) << i))
             continue;
-        json_string(json, key_of(row, key, sizeof(key)));
+        json_string(json, property_key(row, key, sizeof(key)));
         row->type->to_json(json, const_slot(row, object));
     }
 }
@@ -98,7 +98,7 @@ void properties_show(const struct interface *interface, const void *object, uint
 
         if (!(seen & UINT32_C(1) << i))
             continue;
-        fprintf(stream, " %s=", key_of(row, key, sizeof(key)));
+        fprintf(stream, " %s=", property_key(row, key, sizeof(key)));
         row->type->show(stream, const_slot(row, object));
     }
 }

@@ -22,7 +22,7 @@ struct property_type {
 };
 
 struct property {
-    const char *name; /* as in the XML; the key in JSON is this in snake_case */
+    const char *name; /* as on the bus; the key in JSON is this in snake_case */
     const struct property_type *type;
     size_t offset;
 };
@@ -49,21 +49,28 @@ struct timing {
     uint64_t duration_ms;
 };
 
+struct attempt {
+    uint32_t number;
+    uint64_t ended_at_us;
+    char *reason;
+};
+
 struct wire_bytes {
     uint64_t sent, received;
 };
 
 /* The slot's C type is in brackets. Strings are owned and never NULL once read. */
-extern const struct property_type property_string;  /* s [char *] */
-extern const struct property_type property_path;    /* o [char *], "/" is null in JSON */
-extern const struct property_type property_bool;    /* b [bool] */
-extern const struct property_type property_u32;     /* u [uint32_t] */
-extern const struct property_type property_u64;     /* t [uint64_t] */
-extern const struct property_type property_time;    /* t [uint64_t], microseconds since 1970 */
-extern const struct property_type property_double;  /* d [double] */
-extern const struct property_type property_regions; /* a(ttsss) [struct list of struct region] */
-extern const struct property_type property_timings; /* a(st) [struct list of struct timing] */
-extern const struct property_type property_wire;    /* (tt) [struct wire_bytes] */
+extern const struct property_type property_string;   /* s [char *] */
+extern const struct property_type property_path;     /* o [char *], "/" is null in JSON */
+extern const struct property_type property_bool;     /* b [bool] */
+extern const struct property_type property_u32;      /* u [uint32_t] */
+extern const struct property_type property_u64;      /* t [uint64_t] */
+extern const struct property_type property_time;     /* t [uint64_t], microseconds since 1970 */
+extern const struct property_type property_double;   /* d [double] */
+extern const struct property_type property_regions;  /* a(ttsss) [struct list of struct region] */
+extern const struct property_type property_timings;  /* a(st) [struct list of struct timing] */
+extern const struct property_type property_attempts; /* a(uts) [struct list of struct attempt] */
+extern const struct property_type property_wire;     /* (tt) [struct wire_bytes] */
 
 /* Reads an a{sv} into the object. Properties that aren't in the table are skipped: the daemon may be newer.
  * *seen gets a bit per row that was read. 0, or negative errno. */
@@ -72,6 +79,8 @@ must_check int properties_read(const struct interface *interface, void *object, 
 /* The rows in seen, as keys and values of a map that is open. */
 void properties_to_json(const struct interface *interface, const void *object, uint32_t seen,
                         struct json *json);
+/* A property's key, as in JSON: "bytes_done"; at most size bytes with its end. Returns buffer. */
+const char *property_key(const struct property *property, char *buffer, size_t size);
 /* The rows in seen, as " key=value". */
 void properties_show(const struct interface *interface, const void *object, uint32_t seen, FILE *stream);
 /* Frees what the object owns and zeroes it. */

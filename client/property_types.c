@@ -262,6 +262,58 @@ static void list_show(FILE *stream, const void *slot) {
     fprintf(stream, "[%zu]", ((const struct list *)slot)->n);
 }
 
+static int attempt_read(sd_bus_message *m, void *item) {
+    struct attempt *attempt = item;
+    const char *reason;
+    int r = sd_bus_message_read(m, "(uts)", &attempt->number, &attempt->ended_at_us, &reason);
+
+    if (r < 0)
+        return r;
+    return copy_strings(1, (char **const[]) { &attempt->reason }, &reason);
+}
+
+static int attempts_read(sd_bus_message *m, void *slot) {
+    return list_read(m, "(uts)", slot, sizeof(struct attempt), attempt_read);
+}
+
+static void attempts_clear(void *slot) {
+    struct list *list = slot;
+    struct attempt *attempts = list->items;
+
+    for (size_t i = 0; i < list->n; i++)
+        free(attempts[i].reason);
+    free(list->items);
+    *list = (struct list) { 0 };
+}
+
+static void attempts_to_json(struct json *json, const void *slot) {
+    const struct list *list = slot;
+    const struct attempt *attempts = list->items;
+
+    json_array_begin(json);
+    for (size_t i = 0; i < list->n; i++) {
+        json_map_begin(json);
+        json_string(json, "number");
+        json_number(json, attempts[i].number);
+        json_string(json, "ended_at");
+        json_time(json, attempts[i].ended_at_us);
+        json_string(json, "reason");
+        json_string(json, attempts[i].reason);
+        json_map_end(json);
+    }
+    json_array_end(json);
+}
+
+/* How many, and why the last one ended: that is the news. */
+static void attempts_show(FILE *stream, const void *slot) {
+    const struct list *list = slot;
+    const struct attempt *attempts = list->items;
+
+    list_show(stream, slot);
+    if (list->n)
+        text_put(stream, TEXT_PLAIN, " \"%s\"", attempts[list->n - 1].reason);
+}
+
 static int wire_read(sd_bus_message *m, void *slot) {
     struct wire_bytes *wire = slot;
 
@@ -289,4 +341,6 @@ const struct property_type property_regions = { "a(ttsss)", regions_read, region
                                                 list_show };
 const struct property_type property_timings = { "a(st)", timings_read, timings_clear, timings_to_json,
                                                 list_show };
+const struct property_type property_attempts = { "a(uts)", attempts_read, attempts_clear, attempts_to_json,
+                                                 attempts_show };
 const struct property_type property_wire = { "(tt)", wire_read, NULL, wire_to_json, wire_show };

@@ -9,9 +9,10 @@
 static const struct {
     const char *word, *colour;
 } state_colours[] = {
-    { "done", "green" },       { "equal", "green" },    { "written", "green" },    { "failed", "red" },
-    { "cancelled", "yellow" }, { "good", "green" },     { "quarantined", "red" },  { "missing", "red" },
-    { "waiting", "yellow" },   { "differs", "yellow" }, { "unplugged", "yellow" },
+    { "done", "green" },      { "equal", "green" },      { "written", "green" },
+    { "failed", "red" },      { "cancelled", "yellow" }, { "good", "green" },
+    { "quarantined", "red" }, { "missing", "red" },      { "waiting", "yellow" },
+    { "differs", "yellow" },  { "unplugged", "yellow" }, { "interrupted", "yellow" },
 };
 
 void table_open(struct table *table, const struct client *client, const struct table_column *columns,
