@@ -144,18 +144,37 @@ enum exit_code bus_append_failure(const struct client *client, int r) {
     return bus_failure(client, NULL, r);
 }
 
+static enum exit_code message_v(const struct client *client, sd_bus_message **message, const char *path,
+                                const char *interface, const char *method, const char *types,
+                                va_list arguments) {
+    int r = sd_bus_message_new_method_call(client->bus, message, WIPYD_BUS_NAME, path, interface, method);
+
+    if (r >= 0 && *types)
+        r = sd_bus_message_appendv(*message, types, arguments);
+    return r < 0 ? bus_append_failure(client, r) : EXIT_DONE;
+}
+
 enum exit_code bus_message(const struct client *client, sd_bus_message **message, const char *path,
                            const char *interface, const char *method, const char *types, ...) {
+    enum exit_code code;
     va_list arguments;
-    int r;
 
-    r = sd_bus_message_new_method_call(client->bus, message, WIPYD_BUS_NAME, path, interface, method);
-    if (r >= 0 && *types) {
-        va_start(arguments, types);
-        r = sd_bus_message_appendv(*message, types, arguments);
-        va_end(arguments);
-    }
-    return r < 0 ? bus_append_failure(client, r) : EXIT_DONE;
+    va_start(arguments, types);
+    code = message_v(client, message, path, interface, method, types, arguments);
+    va_end(arguments);
+    return code;
+}
+
+enum exit_code bus_tell(const struct client *client, const char *path, const char *interface,
+                        const char *method, const char *types, ...) {
+    cleanup(sd_bus_message_unrefp) sd_bus_message *call = NULL, *reply = NULL;
+    enum exit_code code;
+    va_list arguments;
+
+    va_start(arguments, types);
+    code = message_v(client, &call, path, interface, method, types, arguments);
+    va_end(arguments);
+    return code == EXIT_DONE ? bus_call(client, call, &reply) : code;
 }
 
 enum exit_code bus_call_within(const struct client *client, uint64_t seconds, sd_bus_message *message,

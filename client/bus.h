@@ -17,6 +17,9 @@ must_check enum exit_code bus_call(const struct client *client, sd_bus_message *
 /* The same for an answer that takes longer than usual. */
 must_check enum exit_code bus_call_within(const struct client *client, uint64_t seconds,
                                           sd_bus_message *message, sd_bus_message **reply);
+/* A whole call whose answer has nothing in it. */
+must_check enum exit_code bus_tell(const struct client *client, const char *path, const char *interface,
+                                   const char *method, const char *types, ...);
 /* Says what went wrong with a call: error, or where that isn't set, the negative errno. */
 enum exit_code bus_failure(const struct client *client, const sd_bus_error *error, int r);
 /* The daemon went away while we listened to it. story: what that means. */

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "client/failure.h"
+#include "client/each.h"
 #include "client/table.h"
 #include "client/text.h"
 
@@ -70,48 +70,22 @@ void firmware_print(const struct client *client, const struct list *list) {
 
 /* ---- several --------------------------------------------------------------------------------- */
 
-static enum exit_code do_one(struct client *client, const char *argument, firmware_fn one, void *userdata,
-                             struct json *json) {
-    cleanup(firmware_clear_p) struct firmware firmware = { 0 };
-    enum exit_code code;
+struct one_firmware {
+    firmware_fn one;
+    void *userdata;
+};
 
-    client->subject = argument;
-    code = one(client, argument, &firmware, userdata);
-    client->subject = NULL;
-    if (json && code == EXIT_DONE) {
-        json_map_begin(json);
-        properties_to_json(&firmware_interface, &firmware, PROPERTIES_ALL, json);
-        json_map_end(json);
-    }
+static enum exit_code do_firmware(struct client *client, const char *argument, struct json *json,
+                                  void *userdata) {
+    cleanup(firmware_clear_p) struct firmware firmware = { 0 };
+    const struct one_firmware *how = userdata;
+    enum exit_code code = how->one(client, argument, &firmware, how->userdata);
+
+    if (json && code == EXIT_DONE)
+        object_to_json(&firmware_interface, &firmware, json);
     return code;
 }
 
 enum exit_code firmware_each(struct client *client, char **arguments, firmware_fn one, void *userdata) {
-    struct json json = { 0 }, *to = client->options.json ? &json : NULL;
-    bool is_lone = !arguments[0] || !arguments[1];
-    enum exit_code code = EXIT_DONE, failed = EXIT_DONE;
-    size_t n_done = 0;
-
-    if (to) {
-        json_begin(to, client->options.json);
-        json_array_begin(to);
-        client->failures_to = is_lone ? NULL : to;
-    }
-    for (; *arguments && code != EXIT_NO_DAEMON; arguments++) {
-        code = do_one(client, *arguments, one, userdata, to);
-        if (code == EXIT_DONE)
-            n_done++;
-        else
-            failed = failed == EXIT_DONE || failed == code ? code : EXIT_FAILED;
-    }
-    client->failures_to = NULL;
-    if (to)
-        json_array_end(to);
-    if (to && is_lone && failed != EXIT_DONE)
-        json_drop(to);
-    else if (to && json_print(to) < 0)
-        return failure_known(client, WIPYD_ERROR_NO_MEMORY, NULL);
-    if (code == EXIT_NO_DAEMON)
-        return code;
-    return n_done && failed != EXIT_DONE ? EXIT_SOME_FAILED : failed;
+    return each(client, arguments, do_firmware, &(struct one_firmware) { one, userdata });
 }

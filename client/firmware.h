@@ -20,11 +20,6 @@ void firmware_print(const struct client *client, const struct list *list);
  * it gives EXIT_DONE; in other modes it has said what it did. */
 typedef enum exit_code (*firmware_fn)(struct client *client, const char *argument, struct firmware *firmware,
                                       void *userdata);
-/*
- * Does each of the arguments, a NULL ends them: one that fails is told with its name, and the others are done
- * all the same, unless the daemon is away. Gives EXIT_SOME_FAILED when some were done, else what they failed
- * with. JSON: an array with a member for each argument, the package or an error; but where the only argument
- * fails, the error alone, as from every verb.
- */
+/* each(), of packages. */
 must_check enum exit_code firmware_each(struct client *client, char **arguments, firmware_fn one,
                                         void *userdata);

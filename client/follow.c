@@ -1,8 +1,10 @@
 #include "client/follow.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "client/bus.h"
+#include "client/device.h"
 #include "client/mirror.h"
 #include "client/progress.h"
 #include "client/text.h"
@@ -14,6 +16,7 @@ struct follow {
     struct mirror mirror; /* of *job */
     struct progress progress;
     struct job *job;
+    char name[64];          /* of the device that the job is on, or was last */
     bool ended;             /* the job's state is final; the last load completes the picture */
     enum exit_code refused; /* of the first load */
 };
@@ -28,6 +31,7 @@ static void on_news(void *userdata, bool whole) {
     struct follow *follow = userdata;
     int r = 0;
 
+    device_name_of(follow->job->device, follow->name, sizeof(follow->name)); /* stays while it is of none */
     if (!follow->ended && !is_final(follow->job)) {
         progress_job(&follow->progress, follow->job);
         return;
@@ -109,7 +113,8 @@ enum exit_code follow_call(const struct client *client, const struct device *dev
     const char *path = NULL;
     int r;
 
-    progress_open(&follow.progress, client, device->name);
+    snprintf(follow.name, sizeof(follow.name), "%s", device->name);
+    progress_open(&follow.progress, client, follow.name);
     if (!client->options.no_block)
         code = listen(&follow, client);
     if (code == EXIT_DONE)
@@ -127,4 +132,8 @@ enum exit_code follow_call(const struct client *client, const struct device *dev
     progress_close(&follow.progress);
     watch_close(&follow.watch);
     return code;
+}
+
+void follow_device(const struct client *client, const struct job *job, struct device *device) {
+    object_refresh(client, &device_interface, strcmp(job->device, "/") ? job->device : device->path, device);
 }

@@ -11,6 +11,8 @@ static int append(sd_bus_message *call, const struct options *options, const cha
         r = sd_bus_message_append(call, "{sv}", "baud", "u", options->baud);
     if (r >= 0 && options->connect_timeout_s)
         r = sd_bus_message_append(call, "{sv}", "connect-timeout", "u", options->connect_timeout_s);
+    if (r >= 0 && options->parts)
+        r = sd_bus_message_append(call, "{sv}", "parts", "s", options->parts);
     if (r >= 0 && options->dry_run)
         r = sd_bus_message_append(call, "{sv}", "dry-run", "b", 1);
     return r < 0 ? r : sd_bus_message_close_container(call);

@@ -199,14 +199,18 @@ void object_refresh(const struct client *client, const struct interface *interfa
         (void)!object_read(interface, object, path, reply, &seen);
 }
 
+void object_to_json(const struct interface *interface, const void *object, struct json *json) {
+    json_map_begin(json);
+    properties_to_json(interface, object, PROPERTIES_ALL, json);
+    json_map_end(json);
+}
+
 enum exit_code object_print_json(const struct client *client, const struct interface *interface,
                                  const void *object) {
     struct json json;
 
     json_begin(&json, client->options.json);
-    json_map_begin(&json);
-    properties_to_json(interface, object, PROPERTIES_ALL, &json);
-    json_map_end(&json);
+    object_to_json(interface, object, &json);
     return json_print(&json) < 0 ? failure_known(client, WIPYD_ERROR_NO_MEMORY, NULL) : EXIT_DONE;
 }
 

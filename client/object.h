@@ -71,6 +71,8 @@ void object_refresh(const struct client *client, const struct interface *interfa
 must_check int object_read(const struct interface *interface, void *object, const char *path,
                            sd_bus_message *m, uint32_t *seen);
 
+/* One object as a map. */
+void object_to_json(const struct interface *interface, const void *object, struct json *json);
 /* One object as the whole document. */
 enum exit_code object_print_json(const struct client *client, const struct interface *interface,
                                  const void *object);

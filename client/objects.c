@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "client/bus.h"
+#include "client/failure.h"
 #include "proto/names.h"
 
 static const struct {
@@ -148,10 +149,16 @@ const struct board *objects_board(const struct objects *objects, const char *mac
 
 void objects_to_json(const struct list *list, const struct interface *interface, struct json *json) {
     json_array_begin(json);
-    for (size_t i = 0; i < list->n; i++) {
-        json_map_begin(json);
-        properties_to_json(interface, (const char *)list->items + i * interface->size, PROPERTIES_ALL, json);
-        json_map_end(json);
-    }
+    for (size_t i = 0; i < list->n; i++)
+        object_to_json(interface, (const char *)list->items + i * interface->size, json);
     json_array_end(json);
+}
+
+enum exit_code objects_print_json(const struct client *client, const struct list *list,
+                                  const struct interface *interface) {
+    struct json json;
+
+    json_begin(&json, client->options.json);
+    objects_to_json(list, interface, &json);
+    return json_print(&json) < 0 ? failure_known(client, WIPYD_ERROR_NO_MEMORY, NULL) : EXIT_DONE;
 }

@@ -20,5 +20,8 @@ void objects_clear(struct objects *objects);
 const struct device *objects_device(const struct objects *objects, const char *path);
 const struct job *objects_job(const struct objects *objects, const char *path);
 const struct board *objects_board(const struct objects *objects, const char *mac);
+/* The list as the whole document. */
+must_check enum exit_code objects_print_json(const struct client *client, const struct list *list,
+                                             const struct interface *interface);
 /* An array of maps, as the value of a key or as the document. */
 void objects_to_json(const struct list *list, const struct interface *interface, struct json *json);

@@ -115,7 +115,10 @@ static void print_success(const struct client *client, const struct device *devi
     name_firmware(job, firmware, sizeof(firmware));
     text_duration(took,
                   job->finished_at_us > job->started_at_us ? job->finished_at_us - job->started_at_us : 0);
-    if (job->dry_run) {
+    if (wipyd_job_kind_from_word(job->kind) == WIPYD_JOB_KIND_RESTORE) {
+        text_line(stdout, TEXT_GOOD, "%s: the backup of %s is put back and verified in %s.", device->name,
+                  *job->mac ? job->mac : "the board", took);
+    } else if (job->dry_run) {
         print_plan(client, job);
         text_line(stdout, TEXT_PLAIN,
                   "%s: %s would be written: %zu of %zu pieces differ. Nothing was written.", device->name,
@@ -151,8 +154,8 @@ static enum exit_code print_json(const struct client *client, const struct job *
     return json_print(&json) < 0 ? failure_known(client, WIPYD_ERROR_NO_MEMORY, NULL) : failure.exit_code;
 }
 
-enum exit_code outcome_of_flash(const struct client *client, const struct device *device,
-                                const struct job *job) {
+enum exit_code outcome_of_job(const struct client *client, const struct device *device,
+                              const struct job *job) {
     bool done = wipyd_job_state_from_word(job->state) == WIPYD_JOB_STATE_DONE;
 
     if (client->options.json)
@@ -161,8 +164,10 @@ enum exit_code outcome_of_flash(const struct client *client, const struct device
         return outcome_check(client, device, job);
     if (!client->options.quiet)
         print_success(client, device, job);
-    if (*job->user_action)
-        text_line(stdout, TEXT_ACTION, "%s: %s", device->name, job->user_action);
+    /* That the firmware says its own word comes later, when it is started: nobody waits for that here. */
+    if (*job->user_action || *device->advice)
+        text_line(stdout, TEXT_ACTION, "%s: %s", device->name,
+                  *job->user_action ? job->user_action : device->advice);
     return EXIT_DONE;
 }
 

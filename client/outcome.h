@@ -5,10 +5,11 @@
 #include "client/client.h"
 #include "client/object.h"
 
-/* A flash job that has ended: a sentence (with --dry-run a table of the plan) and what the person should do,
- * or why it failed. JSON: the job; of a failed one with "message" and "hint" besides. */
-enum exit_code outcome_of_flash(const struct client *client, const struct device *device,
-                                const struct job *job);
+/* A job that writes, flash or restore, that has ended: a sentence (with --dry-run a table of the plan) and
+ * what the person should do next, or why it failed. JSON: the job; of a failed one with "message" and "hint"
+ * besides. */
+enum exit_code outcome_of_job(const struct client *client, const struct device *device,
+                              const struct job *job);
 /* EXIT_DONE for a job that is done; why it isn't, otherwise. JSON: an error object. */
 must_check enum exit_code outcome_check(const struct client *client, const struct device *device,
                                         const struct job *job);

@@ -208,6 +208,34 @@ static void show_action(struct progress *progress, const struct job *job) {
     fflush(stream);
 }
 
+/* "cut off: the port has gone away." Why is what the last attempt ended with. */
+static void show_cut(struct progress *progress, const struct job *job) {
+    FILE *stream = progress->client->options.json ? stderr : stdout;
+    const struct attempt *attempts = job->attempts.items;
+    const char *reason = job->attempts.n ? attempts[job->attempts.n - 1].reason : job->error_text;
+    size_t length = strlen(reason);
+
+    /* A daemon that ends says so itself, by leaving the bus. */
+    if (progress->cut || wipyd_error_from_bus_name(job->error) == WIPYD_ERROR_SHUTTING_DOWN)
+        return;
+    progress->cut = true;
+    progress_clear(progress);
+    if (length && reason[length - 1] == '.')
+        length--;
+    text_line(stream, TEXT_ACTION, "%s: cut off%s%.*s. Plug the board in again: the job goes on by itself.",
+              progress->name, length ? ": " : "", (int)length, reason);
+    fflush(stream);
+}
+
+static void show_return(struct progress *progress) {
+    if (!progress->cut)
+        return;
+    progress->cut = false;
+    if (!progress->silent)
+        text_line(stdout, TEXT_GOOD, "%s: the board is back, the job goes on", progress->name);
+    fflush(stdout);
+}
+
 void progress_show(struct progress *progress, const struct progress_point *point) {
     progress->last = *point;
     if (progress->silent)
@@ -221,6 +249,11 @@ void progress_show(struct progress *progress, const struct progress_point *point
 void progress_job(struct progress *progress, const struct job *job) {
     struct progress_point point = point_of(job);
 
+    if (wipyd_job_state_from_word(job->state) == WIPYD_JOB_STATE_INTERRUPTED) {
+        show_cut(progress, job);
+        return;
+    }
+    show_return(progress);
     show_action(progress, job);
     progress_show(progress, &point);
 }

@@ -22,10 +22,11 @@ struct progress_point {
 
 struct progress {
     const struct client *client;
-    const char *name; /* of the device, say; borrowed */
+    const char *name; /* of the device, say; borrowed, and may change */
     bool live;        /* redrawn on a terminal */
     bool silent;      /* -q or --json: only actions */
     bool drawn;       /* the cursor stands behind our line */
+    bool cut;         /* the job was cut off, and that is told */
     struct progress_point last;
     size_t n_steps_seen;
     unsigned tenths_seen;

@@ -4,7 +4,16 @@
 
 #include "client/options.h"
 
-#define DEVICE_HELP "DEVICE is a port's name (ttyUSB0), its node (/dev/ttyUSB0) or a board's MAC.\n"
+#define DEVICE_HELP                                                                                          \
+    "DEVICE is a port's name (ttyUSB0), its node (/dev/ttyUSB0), its slot, a label, or a board's MAC.\n"
+#define TARGET_HELP                                                                                          \
+    "A MAC or a board's label means the board. A device (ttyUSB0), a slot or a slot's label means the "      \
+    "slot,\n"                                                                                                \
+    "whatever is plugged in there; with --board a device means the board that is on it.\n"
+#define ARM_HELP                                                                                             \
+    "Arm a slot when the adapter there can reset its boards. A DEVICE means the slot that it is in: what "   \
+    "is\n"                                                                                                   \
+    "armed stays so whatever is plugged in there.\n"
 #define DETACH_HELP                                                                                          \
     "Ctrl-C detaches: the job goes on without wipyctl, which exits with 1, because\n"                        \
     "the job isn't done.\n"
@@ -44,6 +53,104 @@ static const struct verb rows[] = {
         .min_arguments = 1,
         .max_arguments = 2,
         .run = verb_flash,
+    },
+    {
+        .name = "look",
+        .arguments = "DEVICE",
+        .summary = "See now who is there, and print what is known",
+        .details =
+            DEVICE_HELP "Listens, asks for a boot ROM, and asks the running firmware for its banner. With\n"
+                        "--repl the program on the board is stopped, asked, and started again.\n",
+        .options = OPTION_FOR_LOOK,
+        .min_arguments = 1,
+        .max_arguments = 1,
+        .run = verb_look,
+    },
+    {
+        .name = "explain",
+        .arguments = "DEVICE",
+        .summary = "Say why the device is treated as it is",
+        .details = DEVICE_HELP "The rules are tried from the top; the first that applies wins.\n",
+        .min_arguments = 1,
+        .max_arguments = 1,
+        .run = verb_explain,
+    },
+    {
+        .name = "policy",
+        .arguments = "[DEVICE|SLOT|MAC|LABEL] [POLICY]",
+        .summary = "Show or set what is done without being asked",
+        .details =
+            "POLICY is one of\n"
+            "  off    never open the port\n"
+            "  ask    look and report; flash on command only\n"
+            "  wipy   flash a board in download mode that is a WiPy, or blank\n"
+            "  any    flash every ESP32 that turns up in download mode\n"
+            "  unset  none of its own: a board's goes before its slot's, that before the default;\n"
+            "         the default is then as configured\n"
+            "Without POLICY it is shown; without a name, the default and all that have one of their own.\n"
+            "wipyctl policy --default [POLICY] shows or sets the default.\n" TARGET_HELP,
+        .options = OPTION_FOR_TARGET | OPTION_FOR_DEFAULT,
+        .max_arguments = 2,
+        .run = verb_policy,
+    },
+    {
+        .name = "arm",
+        .arguments = "SLOT|DEVICE...",
+        .summary = "Let wipyd reset boards there, through DTR and RTS",
+        .details = ARM_HELP,
+        .min_arguments = 1,
+        .max_arguments = VERB_ANY_NUMBER,
+        .run = verb_arm,
+    },
+    {
+        .name = "disarm",
+        .arguments = "SLOT|DEVICE...",
+        .summary = "Leave DTR and RTS alone there",
+        .details = ARM_HELP,
+        .min_arguments = 1,
+        .max_arguments = VERB_ANY_NUMBER,
+        .run = verb_disarm,
+    },
+    {
+        .name = "label",
+        .arguments = "MAC|SLOT|DEVICE|LABEL TEXT",
+        .summary = "Give a board or a slot a name of yours; \"\" takes it away",
+        .details = TARGET_HELP,
+        .options = OPTION_FOR_TARGET,
+        .min_arguments = 2,
+        .max_arguments = 2,
+        .run = verb_label,
+    },
+    {
+        .name = "board",
+        .arguments = "[VERB] [ARGUMENT...]",
+        .summary = "Look after the boards that were ever here",
+        .details = "wipyctl board VERB --help tells more.\n",
+        .verbs = &board_verbs,
+    },
+    {
+        .name = "slot",
+        .arguments = "[VERB] [ARGUMENT...]",
+        .summary = "Look after the places where adapters are plugged in",
+        .details = "wipyctl slot VERB --help tells more.\n",
+        .verbs = &slot_verbs,
+    },
+    {
+        .name = "history",
+        .arguments = "",
+        .summary = "Show the jobs that were, the newest first",
+        .details = "T of --since is a day, a day and a time, today, yesterday, or a span: 30m, 2h, 3d, 1w.\n"
+                   "CSV begins with a line of names; times in it are UTC.\n",
+        .options = OPTION_FOR_HISTORY,
+        .run = verb_history,
+    },
+    {
+        .name = "backup",
+        .arguments = "[VERB] [ARGUMENT...]",
+        .summary = "Boards' own data: keys, settings, which image boots",
+        .details = "wipyctl backup VERB --help tells more.\n",
+        .options = OPTION_FOR_JOBS | OPTION_FOR_RESTORE | OPTION_FOR_OUTPUT,
+        .verbs = &backup_verbs,
     },
     {
         .name = "cancel",

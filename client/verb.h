@@ -24,7 +24,7 @@ struct verb_table {
     size_t n;
 };
 
-extern const struct verb_table verbs, firmware_verbs;
+extern const struct verb_table verbs, firmware_verbs, board_verbs, slot_verbs, backup_verbs;
 
 /* NULL when there is none of that name. */
 const struct verb *verb_find(const struct verb_table *table, const char *name);
@@ -33,6 +33,15 @@ enum exit_code verb_status(struct client *client, char **arguments);
 enum exit_code verb_list(struct client *client, char **arguments);
 enum exit_code verb_info(struct client *client, char **arguments);
 enum exit_code verb_flash(struct client *client, char **arguments);
+enum exit_code verb_look(struct client *client, char **arguments);
+enum exit_code verb_explain(struct client *client, char **arguments);
+enum exit_code verb_policy(struct client *client, char **arguments);
+enum exit_code verb_arm(struct client *client, char **arguments);
+enum exit_code verb_disarm(struct client *client, char **arguments);
+enum exit_code verb_label(struct client *client, char **arguments);
+enum exit_code verb_history(struct client *client, char **arguments);
+enum exit_code verb_backup_export(struct client *client, char **arguments);
+enum exit_code verb_backup_restore(struct client *client, char **arguments);
 enum exit_code verb_cancel(struct client *client, char **arguments);
 enum exit_code verb_monitor(struct client *client, char **arguments);
 enum exit_code verb_firmware_list(struct client *client, char **arguments);

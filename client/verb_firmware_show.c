@@ -3,20 +3,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "client/failure.h"
 #include "client/firmware.h"
 #include "client/objects.h"
 #include "client/table.h"
 #include "client/text.h"
 #include "client/verb.h"
-
-static enum exit_code print_json(const struct client *client, const struct list *list) {
-    struct json json;
-
-    json_begin(&json, client->options.json);
-    objects_to_json(list, &firmware_interface, &json);
-    return json_print(&json) < 0 ? failure_known(client, WIPYD_ERROR_NO_MEMORY, NULL) : EXIT_DONE;
-}
 
 enum exit_code verb_firmware_list(struct client *client, char **arguments) {
     struct objects objects = { 0 };
@@ -25,7 +16,7 @@ enum exit_code verb_firmware_list(struct client *client, char **arguments) {
     (void)arguments;
     firmware_sort(&objects.firmware);
     if (code == EXIT_DONE && client->options.json)
-        code = print_json(client, &objects.firmware);
+        code = objects_print_json(client, &objects.firmware, &firmware_interface);
     else if (code == EXIT_DONE && objects.firmware.n)
         firmware_print(client, &objects.firmware);
     else if (code == EXIT_DONE && !client->options.quiet)

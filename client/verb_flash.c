@@ -42,7 +42,6 @@ enum exit_code verb_flash(struct client *client, char **arguments) {
     if (client->options.no_block)
         return outcome_of_start(client, &device, &job);
 
-    /* What is known of the board now: the sentence names its type. */
-    object_refresh(client, &device_interface, device.path, &device);
-    return outcome_of_flash(client, &device, &job);
+    follow_device(client, &job, &device);
+    return outcome_of_job(client, &device, &job);
 }

@@ -1,24 +1,17 @@
 #include <stdio.h>
 
-#include "client/failure.h"
 #include "client/objects.h"
 #include "client/table.h"
 #include "client/text.h"
 #include "client/verb.h"
 
-static enum exit_code print_json(const struct client *client, const struct objects *objects) {
-    struct json json;
-
-    json_begin(&json, client->options.json);
-    objects_to_json(&objects->devices, &device_interface, &json);
-    return json_print(&json) < 0 ? failure_known(client, WIPYD_ERROR_NO_MEMORY, NULL) : EXIT_DONE;
-}
-
 static void print_table(const struct client *client, const struct objects *objects) {
     static const struct table_column columns[] = {
-        { "DEVICE", TABLE_LEFT }, { "NODE", TABLE_LEFT },    { "PLUGGED", TABLE_LEFT },
-        { "BOARD", TABLE_LEFT },  { "RELEASE", TABLE_LEFT }, { "MAC", TABLE_LEFT },
-        { "FLASH", TABLE_RIGHT }, { "CHIP", TABLE_ELASTIC },
+        { "DEVICE", TABLE_LEFT },  { "NODE", TABLE_LEFT },    { "PLUGGED", TABLE_LEFT },
+        { "SLOT", TABLE_LEFT },    { "ADAPTER", TABLE_LEFT }, { "LABEL", TABLE_LEFT },
+        { "POLICY", TABLE_LEFT },  { "ARMED", TABLE_LEFT },   { "BOARD", TABLE_LEFT },
+        { "RELEASE", TABLE_LEFT }, { "MAC", TABLE_LEFT },     { "FLASH", TABLE_RIGHT },
+        { "CHIP", TABLE_ELASTIC },
     };
     const struct device *devices = objects->devices.items;
     struct table table;
@@ -30,9 +23,10 @@ static void print_table(const struct client *client, const struct objects *objec
 
         if (device->flash_bytes)
             text_bytes(flash, device->flash_bytes);
-        table_row(&table,
-                  (const char *[]) { device->name, device->node, device->present ? "yes" : "no",
-                                     device->board, device->release, device->mac, flash, device->chip });
+        table_row(&table, (const char *[]) { device->name, device->node, device->present ? "yes" : "no",
+                                             device->slot, device->adapter, device->label, device->policy,
+                                             device->armed ? "yes" : "no", device->board, device->release,
+                                             device->mac, flash, device->chip });
     }
     table_close(&table);
 }
@@ -43,7 +37,7 @@ enum exit_code verb_list(struct client *client, char **arguments) {
 
     (void)arguments;
     if (code == EXIT_DONE && client->options.json)
-        code = print_json(client, &objects);
+        code = objects_print_json(client, &objects.devices, &device_interface);
     else if (code == EXIT_DONE)
         print_table(client, &objects);
     objects_clear(&objects);

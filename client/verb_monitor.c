@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "client/bus.h"
+#include "client/device.h"
 #include "client/objects.h"
 #include "client/text.h"
 #include "client/verb.h"
@@ -57,6 +58,14 @@ static const char *name_of(const char *path) {
     return path + strlen(WIPYD_ROOT_PATH "/");
 }
 
+/* What a person should do stands out. Of news it is there only where it is new. */
+static void print_advice(const char *path, const struct device *device) {
+    char name[64];
+
+    if (device->advice && *device->advice && device_name_of(path, name, sizeof(name)))
+        text_line(stdout, TEXT_ACTION, "%s: %s", name, device->advice);
+}
+
 /* "12:00:01 job/7 changed phase=write progress=0.250" */
 static void print_line(enum event event, const char *path, const struct interface *interface,
                        const void *object, uint32_t seen) {
@@ -72,6 +81,8 @@ static void print_line(enum event event, const char *path, const struct interfac
     if (object)
         properties_show(interface, object, seen, stdout);
     putchar('\n');
+    if (object && interface == &device_interface)
+        print_advice(path, object);
     fflush(stdout);
 }
 
@@ -93,6 +104,8 @@ static int print_properties(const struct client *client, enum event event, const
         struct device device;
         struct job job;
         struct firmware firmware;
+        struct board board;
+        struct slot slot;
         struct manager manager;
     } object = { 0 };
     const struct interface *interface;
@@ -213,6 +226,8 @@ enum exit_code verb_monitor(struct client *client, char **arguments) {
         if (!client->options.quiet) {
             print_present(client, &objects.devices, &device_interface);
             print_present(client, &objects.jobs, &job_interface);
+            print_present(client, &objects.boards, &board_interface);
+            print_present(client, &objects.slots, &slot_interface);
             print_present(client, &objects.firmware, &firmware_interface);
         }
         end = watch_run(&watch);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client/device.h"
 #include "client/failure.h"
 #include "client/firmware.h"
 #include "client/objects.h"
@@ -26,6 +27,10 @@ static enum exit_code print_json(const struct client *client, const struct objec
     objects_to_json(&objects->devices, &device_interface, &json);
     json_string(&json, "jobs");
     objects_to_json(&objects->jobs, &job_interface, &json);
+    json_string(&json, "boards");
+    objects_to_json(&objects->boards, &board_interface, &json);
+    json_string(&json, "slots");
+    objects_to_json(&objects->slots, &slot_interface, &json);
     json_string(&json, "firmware");
     objects_to_json(&objects->firmware, &firmware_interface, &json);
     json_map_end(&json);
@@ -38,6 +43,10 @@ static bool is_final(const struct job *job) {
     return state != WIPYD_JOB_STATE_COUNT && wipyd_job_state_is_final(state);
 }
 
+static bool is_interrupted(const struct job *job) {
+    return wipyd_job_state_from_word(job->state) == WIPYD_JOB_STATE_INTERRUPTED;
+}
+
 static void print_version(const struct manager *manager) {
     text_line(stdout, TEXT_STRONG, "wipyd %s", manager->version);
     putchar('\n');
@@ -45,8 +54,8 @@ static void print_version(const struct manager *manager) {
 
 static void print_devices(const struct client *client, const struct objects *objects) {
     static const struct table_column columns[] = {
-        { "DEVICE", TABLE_LEFT }, { "BOARD", TABLE_LEFT }, { "RELEASE", TABLE_LEFT },
-        { "MAC", TABLE_LEFT },    { "NOW", TABLE_STATE },
+        { "DEVICE", TABLE_LEFT },  { "LABEL", TABLE_LEFT }, { "BOARD", TABLE_LEFT },
+        { "RELEASE", TABLE_LEFT }, { "MAC", TABLE_LEFT },   { "NOW", TABLE_STATE },
     };
     const struct device *devices = objects->devices.items;
     struct table table;
@@ -55,18 +64,26 @@ static void print_devices(const struct client *client, const struct objects *obj
     for (size_t i = 0; i < objects->devices.n; i++) {
         const struct device *device = &devices[i];
         const struct job *job = objects_job(objects, device->job);
-        char now[128] = "idle";
+        char now[160];
 
-        if (job)
+        if (job && !is_interrupted(job))
             progress_summary(job, now, sizeof(now));
-        else if (!device->present)
-            strcpy(now, "unplugged");
-        table_row(&table,
-                  (const char *[]) { device->name, device->board, device->release, device->mac, now });
+        else
+            device_now(device, now, sizeof(now));
+        table_row(&table, (const char *[]) { device->name, device->label, device->board, device->release,
+                                             device->mac, now });
     }
     table_close(&table);
     if (!objects->devices.n)
         puts("No devices. Plug in a board's USB adapter.");
+}
+
+/* How often, and why the last time. */
+static void describe_cut(const struct job *job, char *buffer, size_t n) {
+    const struct attempt *attempts = job->attempts.items;
+
+    snprintf(buffer, n, "cut off %zu time%s%s%s", job->attempts.n, job->attempts.n == 1 ? "" : "s",
+             job->attempts.n ? ": " : "", job->attempts.n ? attempts[job->attempts.n - 1].reason : "");
 }
 
 /* What a job came to: its error, how long it took, or how far it is. */
@@ -74,7 +91,9 @@ static void describe(const struct job *job, char *buffer, size_t n) {
     enum wipyd_error error = wipyd_error_from_bus_name(job->error);
     char took[TEXT_SIZE];
 
-    if (!is_final(job))
+    if (is_interrupted(job))
+        describe_cut(job, buffer, n);
+    else if (!is_final(job))
         progress_summary(job, buffer, n);
     else if (*job->error)
         snprintf(buffer, n, "%s", error == WIPYD_ERROR_COUNT ? job->error : wipyd_error_sentence(error));
@@ -96,14 +115,13 @@ static void print_jobs(const struct client *client, const struct objects *object
     table_open(&table, client, COLUMNS(columns));
     for (size_t i = 0; i < objects->jobs.n; i++) {
         const struct job *job = &jobs[i];
-        const struct device *device = objects_device(objects, job->device);
-        char id[16], details[160];
+        char id[16], details[160], name[64] = "";
 
+        device_name_of(job->device, name, sizeof(name));
         snprintf(id, sizeof(id), "%" PRIu32, job->id);
         describe(job, details, sizeof(details));
-        table_row(&table,
-                  (const char *[]) { id, device ? device->name : job->device, job->kind,
-                                     *job->release ? job->release : job->package, job->state, details });
+        table_row(&table, (const char *[]) { id, name, job->kind, *job->release ? job->release : job->package,
+                                             job->state, details });
     }
     table_close(&table);
 }
@@ -124,9 +142,25 @@ static void print_actions(const struct objects *objects) {
 
     for (size_t i = 0; i < objects->devices.n; i++) {
         const struct job *job = objects_job(objects, devices[i].job);
+        const char *action = job && !is_interrupted(job) ? job->user_action : devices[i].advice;
 
-        if (job && *job->user_action)
-            text_line(stdout, TEXT_ACTION, "%s: %s", devices[i].name, job->user_action);
+        if (*action)
+            text_line(stdout, TEXT_ACTION, "%s: %s", devices[i].name, action);
+    }
+}
+
+static void print_interrupted(const struct objects *objects) {
+    const struct job *jobs = objects->jobs.items;
+
+    for (size_t i = 0; i < objects->jobs.n; i++) {
+        if (!is_interrupted(&jobs[i]))
+            continue;
+        if (*jobs[i].mac)
+            text_line(stdout, TEXT_ACTION, "job %" PRIu32 " goes on when %s is back", jobs[i].id,
+                      jobs[i].mac);
+        else
+            text_line(stdout, TEXT_ACTION, "job %" PRIu32 " goes on when its board is back in %s", jobs[i].id,
+                      *jobs[i].slot ? jobs[i].slot : "its slot");
     }
 }
 
@@ -146,6 +180,7 @@ enum exit_code verb_status(struct client *client, char **arguments) {
             print_version(&manager);
         print_devices(client, &objects);
         print_actions(&objects);
+        print_interrupted(&objects);
         print_jobs(client, &objects);
         print_firmware(client, &objects, &manager);
     }
