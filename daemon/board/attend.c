@@ -464,7 +464,9 @@ void attendance_job_ended(struct fleet_device *device, const struct fleet_job *j
     attendance->was_reset = false;
     if (*job->status.board.mac)
         attendance->seen = BOARD_SEEN_DOWNLOAD;
-    if (job->record.state == WIPYD_JOB_STATE_FAILED || job->record.state == WIPYD_JOB_STATE_CANCELLED)
+    /* One that never reached a board says nothing about it. */
+    if (job->record.state == WIPYD_JOB_STATE_CANCELLED ||
+        (job->record.state == WIPYD_JOB_STATE_FAILED && *job->status.board.mac))
         attendance->has_ended_now = true;
     if (has_written(job)) {
         attendance->was_flashed_now = true;

@@ -258,6 +258,11 @@ static bool is_failed_before(const struct decision_state *s) {
     return (is_rom(s) || is_quiet(s)) && s->has_candidate && s->failures >= FAILURES_MAX;
 }
 
+/* What went wrong, or was stopped, isn't begun again while nobody has touched it. */
+static bool is_ended(const struct decision_state *s) {
+    return s->has_ended_now;
+}
+
 /* ---- now, or on command ------------------------------------------------------------------------- */
 
 static bool is_ask(const struct decision_state *s) {

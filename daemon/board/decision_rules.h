@@ -48,6 +48,7 @@
     X(CUSTOM, custom, "custom", LEAVE, "Does it have firmware that can't be compared with what is at hand?")      \
     X(NOT_A_WIPY, not_a_wipy, "not-a-wipy", LEAVE, "Is it, under the policy wipy, no known WiPy?")                \
     X(FAILED_BEFORE, failed_before, "failed-before", LEAVE, "Has the package failed on it three times?")          \
+    X(ENDED, ended, "ended", LEAVE, "Did a job end without success since it was plugged in?")                     \
     /* a ROM answered: now or on command */                                                                       \
     X(ASK, ask, "ask", LEAVE, "May it be flashed on command only?")                                               \
     X(FLASH_BLANK, flash_blank, "flash-blank", FLASH, "Is the flash blank?")                                      \

@@ -14,7 +14,7 @@
     X(is_job_under_way, BOOL) X(is_settled, BOOL) X(is_held, BOOL) X(is_failed, BOOL)           \
     X(is_armed, BOOL) X(has_lines, BOOL)                                                        \
     X(was_looked_at, BOOL) X(was_reset, BOOL) X(is_coached_out, BOOL)                           \
-    X(was_flashed_now, BOOL) X(is_confirmed_now, BOOL)                                          \
+    X(was_flashed_now, BOOL) X(is_confirmed_now, BOOL) X(has_ended_now, BOOL)                                      \
     X(policy, POLICY) X(seen, SEEN)                                                             \
     X(mac, TEXT) X(is_esp32, BOOL) X(is_encrypted, BOOL) X(is_secure_boot, BOOL)                \
     X(flash_mib, NUMBER) X(is_blank, BOOL) X(board, TEXT) X(release, TEXT) X(order, NUMBER)     \

@@ -221,6 +221,9 @@ void decision_tell_failed_before(const struct decision_state *s, char *ret, size
              candidate(s).text, s->failures);
 }
 
+SAYS(ended,
+     "A job on it was stopped or failed: no other is begun until it is plugged in again, or on command.")
+
 /* ---- now, or on command ------------------------------------------------------------------------- */
 
 static void tell_at_hand(const struct decision_state *s, const char *end, char *ret, size_t size) {

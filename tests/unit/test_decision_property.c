@@ -90,6 +90,7 @@ static void make_plausible(struct decision_state *s) {
     s->is_coached_out = percent(30);
     s->was_flashed_now = percent(12);
     s->is_confirmed_now = percent(8);
+    s->has_ended_now = percent(5);
     s->policy = pick_policy();
     s->seen = percent(50) ? BOARD_SEEN_DOWNLOAD : (enum board_seen)below(BOARD_SEEN_COUNT);
     if (percent(80))
@@ -150,7 +151,7 @@ static void make_wild(struct decision_state *s) {
         &s->is_armed,   &s->has_lines,      &s->was_looked_at,    &s->was_reset,        &s->is_coached_out,
         &s->is_esp32,   &s->is_encrypted,   &s->was_flashed_now,  &s->is_confirmed_now, &s->is_secure_boot,
         &s->is_blank,   &s->is_known_wipy,  &s->is_presumed,      &s->has_candidate,    &s->was_flashed,
-        &s->is_chosen,  &s->is_present,     &s->is_handled,       &s->is_settled,
+        &s->is_chosen,  &s->is_present,     &s->is_handled,       &s->is_settled,       &s->has_ended_now,
     };
     uint32_t *const numbers[] = {
         &s->flash_mib,        &s->order,        &s->candidate_order, &s->failures, &s->pending_job,
@@ -263,6 +264,8 @@ static const char *forbids_flash(const struct decision_state *s, enum decision_v
         return "flashes nothing";
     if (s->was_flashed && !is_empty)
         return "flashes the same package twice";
+    if (s->has_ended_now)
+        return "begins again what was stopped or failed";
     if (s->is_chosen && !is_empty)
         return "flashes over a person's choice";
     if (s->failures >= 3)
@@ -308,6 +311,8 @@ static const char *forbids_reset(const struct decision_state *s, enum decision_v
         return NULL;
     if (s->policy != BOARD_POLICY_WIPY && s->policy != BOARD_POLICY_ANY)
         return "resets without being asked";
+    if (s->has_ended_now)
+        return "resets a board on which a job was stopped or failed";
     if (!s->has_candidate)
         return "resets for nothing";
     if (s->seen == BOARD_SEEN_FIRMWARE && !strcmp(s->board, s->candidate_board) && *s->board &&
