@@ -39,9 +39,9 @@ static struct name name_firmware(const char *board, const char *release) {
 /* "It holds WiPy 1.18.1.r1": begins a sentence. */
 static struct phrase has(const struct decision_state *s) {
     struct phrase phrase;
-    const char *verb = s->seen == BOARD_SEEN_DOWNLOAD ? "It holds"
-                       : s->is_presumed               ? "The board last seen here has"
-                                                      : "It runs";
+    const char *verb = s->is_presumed                   ? "The board last seen here has"
+                       : s->seen == BOARD_SEEN_DOWNLOAD ? "It holds"
+                                                        : "It runs";
 
     if (decision_is_bare(s))
         snprintf(phrase.text, sizeof phrase.text, "Its flash is blank");
