@@ -130,6 +130,8 @@ static void on_flash_finished(void *userdata, struct flash_job *flash) {
     if (was_cut_off(job)) {
         job->device = NULL;
         fleet_job_cut_off(fleet, job);
+        if (job->expires_ms) /* once too often */
+            note_outcome(fleet, job);
     } else {
         note_outcome(fleet, job);
         COPY(job->record.confirmed_release, job->status.confirmed_release);

@@ -317,7 +317,11 @@ static void on_report(void *userdata, struct flash_visit *visit_, const struct f
         return;
     if (report->fault.code != WIPYD_ERROR_NONE) {
         port_failed(attendance, report);
-        attend(device, "the port can't be used");
+        /* Most often it was unplugged, and udev says so next; else it is tried again. */
+        if (report->fault.code == WIPYD_ERROR_PORT_GONE)
+            try_again_later(attendance);
+        else
+            attend(device, "the port can't be used");
         answer_look(attendance, &fault);
         return;
     }

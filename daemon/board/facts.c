@@ -89,6 +89,11 @@ static void take_port(struct fleet *fleet, const struct fleet_device *device, st
     ret->is_secure_boot = attendance->is_secure_boot;
 }
 
+/* Where a reset tells who is there nothing is guessed: at a bench the next board in the slot is another one. */
+static bool may_find_out(const struct decision_state *state) {
+    return state->is_armed && state->has_lines && !state->was_reset;
+}
+
 static void take_board(struct fleet *fleet, const struct fleet_device *device, struct decision_state *ret) {
     const struct slot_record *slot = ledger_slot(fleet->ledger, device->slot);
     const struct board_record *known;
@@ -100,7 +105,7 @@ static void take_board(struct fleet *fleet, const struct fleet_device *device, s
     ret->is_blank = device->board.is_blank;
     /* Nothing says who it is: perhaps the board that was here last. Good for a guess whether to listen, never
      * for more. */
-    if (!*ret->mac && !*ret->board && slot && *slot->mac) {
+    if (!*ret->mac && !*ret->board && slot && *slot->mac && !may_find_out(ret)) {
         known = ledger_board(fleet->ledger, slot->mac);
         if (known) {
             ret->is_presumed = true;

@@ -32,6 +32,7 @@ struct flash_visit_request {
     bool may_reset;        /* DTR and RTS may bring the chip into download mode, and back into its firmware */
     bool may_speak;        /* Ctrl-B to an idle prompt, where no ROM answers */
     bool may_stop_program; /* with consent: Ctrl-C, raw REPL, uname; the program is started again after it */
+    uint32_t version_at;   /* where the version is in an image that may be on the flash; 0: none known */
     bool is_quiet;         /* send nothing at all: only listen (syncs counts for nothing) */
 };
 
