@@ -358,6 +358,72 @@ static void second_attempt_counts_only_what_is_left(void **state) {
     assert_int_equal(status->retries, 0);
 }
 
+/* All phases of a restore in which something is waited for. */
+static const enum wipyd_phase moments[] = {
+    WIPYD_PHASE_PREPARE, WIPYD_PHASE_SYNC,  WIPYD_PHASE_IDENTIFY, WIPYD_PHASE_PLAN,   WIPYD_PHASE_COMPARE,
+    WIPYD_PHASE_SAVE,    WIPYD_PHASE_BEGIN, WIPYD_PHASE_WRITE,    WIPYD_PHASE_VERIFY, WIPYD_PHASE_GUARD_CHECK,
+};
+
+#define N_MOMENTS (sizeof moments / sizeof *moments)
+
+static enum wipyd_phase moment;
+static bool was_reached;
+
+static void stop_at_the_moment(struct flash_job *job) {
+    if (flash_job_status(job)->phase != moment)
+        return;
+    was_reached = true;
+    flash_job_stop(job, WIPYD_ERROR_CANCELLED);
+}
+
+static void cancel_at_every_phase_then_again(void **state) {
+    (void)state;
+    for (size_t i = 0; i < N_MOMENTS; i++) {
+        const struct flash_status *status;
+
+        for (int k = 0; k < BACKUP_PARTS; k++)
+            fill(rom.flash + offsets[k], sizes[k], 100 * (uint32_t)i + (uint32_t)k);
+        memcpy(home.before, rom.flash, ROM_FLASH_BYTES);
+        moment = moments[i];
+        was_reached = false;
+        run.on_change = stop_at_the_moment;
+        status = restore(ALL_PARTS);
+        assert_true(was_reached);
+        assert_int_equal(status->fault.code, WIPYD_ERROR_CANCELLED);
+        assert_int_equal(status->state, WIPYD_JOB_STATE_CANCELLED);
+        if (moment < WIPYD_PHASE_BEGIN)
+            assert_memory_equal(rom.flash, home.before, ROM_FLASH_BYTES);
+        run.on_change = NULL;
+        assert_done(restore(ALL_PARTS));
+        assert_restored(ALL_PARTS);
+    }
+}
+
+/* In the middle of the pool's work too: the next request finds the port gone. */
+static void unplug_at_the_moment(struct flash_job *job) {
+    if (flash_job_status(job)->phase != moment || was_reached)
+        return;
+    was_reached = true;
+    chip_goes(rom.bench);
+}
+
+static void unplug_at_every_phase(void **state) {
+    (void)state;
+    for (size_t i = 1; i < N_MOMENTS; i++) {
+        void *bench;
+
+        set_up_job(&bench);
+        moment = moments[i];
+        was_reached = false;
+        run.on_change = unplug_at_the_moment;
+        assert_fault(restore(ALL_PARTS), WIPYD_ERROR_PORT_GONE);
+        assert_true(was_reached);
+        if (moment <= WIPYD_PHASE_SAVE)
+            assert_untouched();
+        tear_down_job(&bench);
+    }
+}
+
 static void job_that_goes_on_needs_its_board(void **state) {
     struct flash_job_request request = { .kind = WIPYD_JOB_KIND_IDENTIFY,
                                          .resumed_mac = "30:AE:A4:01:02:03",
@@ -522,6 +588,8 @@ int main(void) {
         TEST(config_that_changes_is_noticed),
         TEST(piece_that_is_refused_once),
         TEST(second_attempt_counts_only_what_is_left),
+        TEST(cancel_at_every_phase_then_again),
+        cmocka_unit_test(unplug_at_every_phase),
         TEST(job_that_goes_on_needs_its_board),
         TEST(type_of_the_board_is_checked),
         TEST(lines_stay_where_they_may_not_be_used),

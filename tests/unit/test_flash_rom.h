@@ -181,7 +181,8 @@ static struct {
 static inline void on_job_change(void *userdata, struct flash_job *job) {
     (void)userdata;
     /* The chip has stopped to listen if nobody had the port open. */
-    if (flash_job_status(job)->phase == WIPYD_PHASE_RESET || flash_job_status(job)->phase == WIPYD_PHASE_SYNC)
+    if (rom.bench->is_polled && (flash_job_status(job)->phase == WIPYD_PHASE_RESET ||
+                                 flash_job_status(job)->phase == WIPYD_PHASE_SYNC))
         chip_listens(rom.bench);
     if (run.on_change)
         run.on_change(job);
