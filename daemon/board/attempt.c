@@ -19,7 +19,8 @@ static void take_status(struct fleet_job *job) {
 
     if (*status->board.mac)
         COPY(record->mac, status->board.mac);
-    if (*status->board.release && status->state != WIPYD_JOB_STATE_DONE)
+    /* What an earlier attempt has begun to write is not what the board came with. */
+    if (!*record->from_release && record->attempts <= 1 && status->state != WIPYD_JOB_STATE_DONE)
         COPY(record->from_release, status->board.release);
     if (package) {
         COPY(record->board, package->version.board);
@@ -244,6 +245,8 @@ void fleet_job_begin(struct fleet_job *job) {
     request.any_esp32 = fleet_policy(fleet, device, &from) == BOARD_POLICY_ANY;
     request.baud = job->record.wanted_baud;
     request.connect_timeout_ms = job->connect_timeout_ms;
+    if (job->record.attempts)
+        request.resumed_mac = job->record.mac;
     request.package_name = job->record.package;
     request.backup_folder = fleet->backup_folder;
     if (job->record.kind == WIPYD_JOB_KIND_RESTORE) {

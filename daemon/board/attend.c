@@ -196,10 +196,22 @@ static void visit(struct attendance *attendance, const struct flash_visit_reques
     close_visit(attendance, false);
 }
 
+/* Where the version stands in the firmware that this daemon has written last, or would write: unpacked, it is
+ * at hand. */
+static uint32_t version_at(struct fleet *fleet) {
+    const struct firmware_record *candidate = fleet_candidate(fleet, "", "");
+    struct firmware_package *package = candidate ? firmware_store_ready(fleet->store, candidate) : NULL;
+    uint32_t offset = package ? package->version.image_offset : 0;
+
+    firmware_package_unref(package);
+    return offset;
+}
+
 static struct flash_visit_request new_request(const struct attendance *attendance) {
     return (struct flash_visit_request) { .node = attendance->device->node,
                                           .device = attendance->device->name,
                                           .listen_ms = attendance->fleet->config->listen_ms,
+                                          .version_at = version_at(attendance->fleet),
                                           .syncs = attendance->syncs_left };
 }
 

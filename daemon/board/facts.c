@@ -89,7 +89,8 @@ static void take_port(struct fleet *fleet, const struct fleet_device *device, st
     ret->is_secure_boot = attendance->is_secure_boot;
 }
 
-/* Where a reset tells who is there nothing is guessed: at a bench the next board in the slot is another one. */
+/* Where a reset tells who is there nothing is guessed: at a bench the next board in the slot is another one.
+ */
 static bool may_find_out(const struct decision_state *state) {
     return state->is_armed && state->has_lines && !state->was_reset;
 }

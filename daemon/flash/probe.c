@@ -87,6 +87,14 @@ static void take_otadata(struct flash_probe *probe) {
 }
 
 static void enter_hint(struct flash_probe *probe) {
+    uint32_t first = probe->first_hint;
+
+    probe->first_hint = 0;
+    if (first > BEFORE_HINT && first < FIRMWARE_VERSION_WINDOW &&
+        !is_beyond(probe, probe->app_offset + first)) {
+        enter(probe, PROBE_HINT, probe->app_offset + first - BEFORE_HINT);
+        return;
+    }
     while (probe->hint < N_HINTS && is_beyond(probe, probe->app_offset + hints[probe->hint]))
         probe->hint++;
     if (probe->hint < N_HINTS)

@@ -16,9 +16,15 @@ static void finish(struct flash_visit *visit) {
     visit_report(visit, true);
 }
 
+/* Thorough: who can't tell what a board has can't tell whether it is newer. Where the version isn't at one of
+ * the usual places that takes half a minute at the first rate. */
+static void begin_probe(struct flash_visit *visit) {
+    flash_probe_init(&visit->probe, esp_link_loader(visit->link), visit->identify.chip.flash_bytes, true);
+    visit->probe.first_hint = visit->request.version_at;
+}
+
 /* The next thing to ask, or false when all was read. */
 static bool next_request(struct flash_visit *visit, struct esp_request *ret) {
-    const struct esp_loader *loader = esp_link_loader(visit->link);
     const struct esp_chip *chip = &visit->identify.chip;
     struct flash_visit_report *report = &visit->report;
 
@@ -36,7 +42,7 @@ static bool next_request(struct flash_visit *visit, struct esp_request *ret) {
         if (report->is_encrypted || !chip->flash_bytes)
             return false;
         visit->read = READ_FLASH;
-        flash_probe_init(&visit->probe, loader, chip->flash_bytes, false);
+        begin_probe(visit);
         /* fall through */
     case READ_FLASH:
         if (flash_probe_next(&visit->probe, ret))
@@ -84,7 +90,7 @@ static void again(struct flash_visit *visit) {
         esp_identify_init(&visit->identify, loader);
         break;
     case READ_FLASH:
-        flash_probe_init(&visit->probe, loader, visit->identify.chip.flash_bytes, false);
+        begin_probe(visit);
         break;
     case READ_BOOTLOADER:
         break;

@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <umockdev.h>
 #include <unistd.h>
@@ -230,17 +231,26 @@ static inline void bed_make_node(const struct bed *bed, const char *target, cons
 /* False: it is there already. The events come in the kernel's order. */
 static inline bool bed_add(struct bed *bed, const struct bed_adapter *adapter) {
     const char *digits = adapter->name + strcspn(adapter->name, "0123456789");
-    char dev[32], id_path[128], node[128], name[128], parent[PATH_MAX], key[64];
+    char dev[32], id_path[128], node[128], name[128], parent[PATH_MAX], key[64], major_[16], minor_[16];
     const char *const nothing[] = { NULL };
     const char *const attributes[] = { "dev", dev, NULL };
-    const char *properties[13] = { "DEVNAME", node, "MAJOR", "188", "MINOR", digits };
+    const char *properties[13] = { "DEVNAME", node, "MAJOR", major_, "MINOR", minor_ };
     struct bed_paths paths;
+    struct stat st;
     size_t n = 6;
 
     bed_paths(bed, adapter, &paths);
     if (bed_exists(paths.tty))
         return false;
-    snprintf(dev, sizeof dev, "188:%s", digits);
+    /* The tty that it leads to keeps its number: by that, whoever has it open is found. */
+    if (adapter->node && stat(adapter->node, &st) == 0 && S_ISCHR(st.st_mode)) {
+        snprintf(major_, sizeof major_, "%u", major(st.st_rdev));
+        snprintf(minor_, sizeof minor_, "%u", minor(st.st_rdev));
+    } else {
+        snprintf(major_, sizeof major_, "188");
+        snprintf(minor_, sizeof minor_, "%s", digits);
+    }
+    snprintf(dev, sizeof dev, "%s:%s", major_, minor_);
     snprintf(node, sizeof node, "/dev/%s", adapter->name);
     snprintf(name, sizeof name, "tty/%s", adapter->name);
     snprintf(parent, sizeof parent, "%s", paths.tty);
