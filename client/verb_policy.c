@@ -150,6 +150,18 @@ static void print_one(const struct target *target, enum text_style style) {
                   is_board ? "the policy of the slot it is in, or else the default" : "the default");
 }
 
+/* A board's own policy goes before its slot's. */
+static void print_board_there(const struct client *client, const struct target *target) {
+    cleanup(device_clear_p) struct device device = { 0 };
+
+    if (target->interface != &slot_interface || !strcmp(target->slot.device, "/"))
+        return;
+    object_refresh(client, &device_interface, target->slot.device, &device);
+    if (device.policy_from && !strcmp(device.policy_from, "board"))
+        text_line(stdout, TEXT_ACTION, "%s there has one of its own: %s. See: wipyctl policy %s", device.mac,
+                  device.policy, device.mac);
+}
+
 static enum exit_code one(const struct client *client, const char *name, const char *word) {
     cleanup(target_clear_p) struct target target = { 0 };
     enum exit_code code = EXIT_DONE;
@@ -167,6 +179,7 @@ static enum exit_code one(const struct client *client, const char *name, const c
         return object_print_json(client, target.interface, target_object(&target));
     if (!word || !client->options.quiet)
         print_one(&target, word ? TEXT_GOOD : TEXT_PLAIN);
+    print_board_there(client, &target);
     return EXIT_DONE;
 }
 
