@@ -15,6 +15,26 @@ static const char *seen_label(const struct device *device) {
     return seen == BOARD_SEEN_COUNT ? device->seen : board_seen_label(seen);
 }
 
+/* What a rule says of the release that is there; the rules' words are stable. */
+static const struct {
+    const char *rule, *note;
+} notes[] = {
+    { "up-to-date", "up to date" },
+    { "running-up-to-date", "up to date" },
+    { "confirmed", "up to date" },
+    { "pinned-there", "at the release of its pin" },
+    { "newer", "newer than the firmware at hand" },
+    { "running-newer", "newer than the firmware at hand" },
+    { "chosen", "with what was chosen for it" },
+};
+
+static const char *note_of(const struct device *device) {
+    for (size_t i = 0; i < sizeof(notes) / sizeof(notes[0]); i++)
+        if (!strcmp(notes[i].rule, device->rule))
+            return notes[i].note;
+    return "";
+}
+
 char *device_now(const struct device *device, char *buffer, size_t n) {
     if (!device->present)
         snprintf(buffer, n, "unplugged");
@@ -23,8 +43,7 @@ char *device_now(const struct device *device, char *buffer, size_t n) {
     else if (!strcmp(device->policy, "off"))
         snprintf(buffer, n, "left alone: its policy is off");
     else if (*device->seen)
-        snprintf(buffer, n, "%s%s", seen_label(device),
-                 strcmp(device->rule, "up-to-date") ? "" : ", up to date");
+        snprintf(buffer, n, "%s%s%s", seen_label(device), *note_of(device) ? ", " : "", note_of(device));
     else
         snprintf(buffer, n, "idle");
     return buffer;
