@@ -1,4 +1,3 @@
-#include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,24 +11,30 @@ const char *const board_properties[] = {
     "ConfirmedAt", NULL
 };
 
-/* The record may be gone when the change's turn comes, so the board is named by its MAC. */
-static struct service_change change_of(const struct board_record *board) {
-    struct service_change change = { .is_slot = false };
+/* board: the record as it is, but for what is wanted now. */
+static int put(sd_bus_message *message, const struct board_record *board, sd_bus_error *error) {
+    struct service_pending *call;
+    struct ledger *ledger;
+    int r = service_begin_change(message, &ledger, &call, error);
 
-    snprintf(change.key, sizeof change.key, "%s", board->mac);
-    return change;
+    if (r < 0)
+        return r;
+    ledger_put_board(ledger, board, service_reply_done, call);
+    return 1;
 }
 
 static int set_policy(sd_bus_message *message, void *userdata, sd_bus_error *error) {
-    struct service_change change = change_of(userdata);
+    struct board_record board = *(const struct board_record *)userdata;
+    int r = service_read_policy(message, &board.policy, error);
 
-    return service_change_policy(message, &change, error);
+    return r < 0 ? r : put(message, &board, error);
 }
 
 static int set_label(sd_bus_message *message, void *userdata, sd_bus_error *error) {
-    struct service_change change = change_of(userdata);
+    struct board_record board = *(const struct board_record *)userdata;
+    int r = service_read_label(message, board.label, error);
 
-    return service_change_label(message, &change, error);
+    return r < 0 ? r : put(message, &board, error);
 }
 
 static bool is_graphic(const char *text) {
@@ -40,30 +45,38 @@ static bool is_graphic(const char *text) {
 }
 
 static int pin(sd_bus_message *message, void *userdata, sd_bus_error *error) {
-    struct service_change change = change_of(userdata);
+    struct board_record board = *(const struct board_record *)userdata;
     const char *release;
     int r = sd_bus_message_read_basic(message, 's', &release);
 
     if (r < 0)
         return r;
-    if (strlen(release) >= sizeof change.text)
+    if (strlen(release) >= sizeof board.pin)
         return sd_bus_error_setf(error, wipyd_error_bus_name(WIPYD_ERROR_INVALID_ARGUMENT),
-                                 "a release has at most %zu bytes, not %zu", sizeof change.text - 1,
+                                 "a release has at most %zu bytes, not %zu", sizeof board.pin - 1,
                                  strlen(release));
     if (!is_graphic(release))
         return service_set_error(error, WIPYD_ERROR_INVALID_ARGUMENT,
                                  "a release is printable ASCII without spaces");
-    change.wish = WISH_PIN;
-    snprintf(change.text, sizeof change.text, "%s", release);
-    return service_change(message, &change);
+    snprintf(board.pin, sizeof board.pin, "%s", release);
+    return put(message, &board, error);
 }
 
 static int forget(sd_bus_message *message, void *userdata, sd_bus_error *error) {
-    struct service_change change = change_of(userdata);
+    const struct board_record *board = userdata;
+    const struct fleet_device *device = service_device_of_board(service_of_call(message), board->mac);
+    struct service_pending *call;
+    struct ledger *ledger;
+    int r;
 
-    (void)error;
-    change.wish = WISH_FORGET;
-    return service_change(message, &change);
+    if (device)
+        return sd_bus_error_setf(error, wipyd_error_bus_name(WIPYD_ERROR_IN_USE),
+                                 "board %s is plugged in at %s", board->mac, device->name);
+    r = service_begin_change(message, &ledger, &call, error);
+    if (r < 0)
+        return r;
+    ledger_forget_board(ledger, board->mac, service_reply_done, call);
+    return 1;
 }
 
 static int get_policy(sd_bus *bus, const char *path, const char *interface, const char *property,

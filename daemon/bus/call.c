@@ -45,6 +45,15 @@ struct service_pending *service_pending_new(sd_bus_message *message) {
     return call;
 }
 
+int service_begin_change(sd_bus_message *message, struct ledger **ret_ledger, struct service_pending **ret,
+                         sd_bus_error *error) {
+    *ret_ledger = fleet_ledger(service_of_call(message)->fleet);
+    if (!*ret_ledger)
+        return service_set_error(error, WIPYD_ERROR_SHUTTING_DOWN, "nothing is changed any more");
+    *ret = service_pending_new(message);
+    return *ret ? 0 : -ENOMEM;
+}
+
 static void finish(struct service_pending *call, int r) {
     if (r < 0)
         log_warning("answering a call: %s", strerror(-r));

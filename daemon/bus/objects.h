@@ -56,7 +56,6 @@ struct service {
     struct seat seats[FLEET_DEVICES_MAX];
     unsigned n_seats;
     const struct fleet_device *leaving; /* being told to go: it is in no slot any more */
-    struct service_change *changes;     /* of boards and slots, the one under way first */
 };
 
 #define OBJECT_PATH_MAX 1024 /* each byte of a name becomes three at most */
@@ -93,6 +92,8 @@ bool service_parse_mac(const char *text, char *ret);
 int service_read_mac(const char *text, char *ret, sd_bus_error *error);
 /* The word of a policy, or empty; refused with an error set. */
 int service_read_policy(sd_bus_message *message, enum board_policy *ret, sd_bus_error *error);
+/* A label that people can read in a terminal; ret has RECORD_LABEL_MAX bytes. The same. */
+int service_read_label(sd_bus_message *message, char *ret, sd_bus_error *error);
 
 int service_add_manager(struct service *service);
 
@@ -106,6 +107,10 @@ const char *service_firmware_state_word(enum firmware_state state);
 /* A call that is answered later. NULL: no memory. */
 struct service_pending;
 struct service_pending *service_pending_new(sd_bus_message *message);
+/* The same, and the ledger that is to answer it. Negative errno with error set. In a method of a board or a
+ * slot. */
+int service_begin_change(sd_bus_message *message, struct ledger **ret_ledger, struct service_pending **ret,
+                         sd_bus_error *error);
 /* Answers with nothing, or with the fault; a ledger_fn and a fleet_look_fn. That the caller has gone is fine.
  */
 void service_reply_done(void *userdata, const struct fault *fault);
@@ -135,27 +140,6 @@ void service_answer_refuse(struct service_answer *answer, const struct fault *fa
 /* Finds out, behind, who called, and tells the fleet: "uid 1000". Until then it is SERVICE_BY_UNKNOWN. */
 #define SERVICE_BY_UNKNOWN "uid ?"
 void service_ask_who(struct service *service, sd_bus_message *message, uint32_t job_id);
-
-/* What is wanted for a board or a slot. Changes are made one after another, each to the record as the one
- * before has left it, so that none takes another back. */
-enum service_wish { WISH_POLICY, WISH_LABEL, WISH_PIN, WISH_ARMED, WISH_FORGET };
-struct service_change {
-    struct service_change *next;
-    struct service *service;
-    struct service_pending *call;
-    bool is_slot;
-    char key[RECORD_SLOT_MAX]; /* the board's MAC, the slot's name */
-    enum service_wish wish;
-    enum board_policy policy;
-    char text[64]; /* label or release */
-    bool armed;
-};
-/* Makes the change for the call, which is answered when it is on disk; change is copied, its next, service
- * and call count for nothing. Gives what a method handler gives. */
-int service_change(sd_bus_message *message, const struct service_change *change);
-/* Of both kinds, with the record's key in *change: read the argument, check it, make the change. */
-int service_change_policy(sd_bus_message *message, struct service_change *change, sd_bus_error *error);
-int service_change_label(sd_bus_message *message, struct service_change *change, sd_bus_error *error);
 
 /* A property whose value is a char array at the vtable's offset in the object. */
 int service_get_chars(sd_bus *bus, const char *path, const char *interface, const char *property,

@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "daemon/bus/objects.h"
@@ -158,4 +159,34 @@ int service_read_policy(sd_bus_message *message, enum board_policy *ret, sd_bus_
         return 0;
     return sd_bus_error_setf(error, wipyd_error_bus_name(WIPYD_ERROR_INVALID_ARGUMENT),
                              "a policy is off, ask, wipy or any, not \"%s\"", word);
+}
+
+/* No control characters, nor those that turn or break lines: a label is shown in people's terminals. text is
+ * UTF-8, which the bus has checked. */
+static bool is_printable(const char *text) {
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+        if (*p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0)) /* C0, DEL, C1 */
+            return false;
+        if (*p == 0xe2 && p[1] == 0x80 && p[2] >= 0xa8 && p[2] <= 0xae) /* U+2028 to U+202E */
+            return false;
+        if (*p == 0xe2 && p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9) /* U+2066 to U+2069 */
+            return false;
+    }
+    return true;
+}
+
+int service_read_label(sd_bus_message *message, char *ret, sd_bus_error *error) {
+    const char *label;
+    int r = sd_bus_message_read_basic(message, 's', &label);
+
+    if (r < 0)
+        return r;
+    if (strlen(label) >= RECORD_LABEL_MAX)
+        return sd_bus_error_setf(error, wipyd_error_bus_name(WIPYD_ERROR_INVALID_ARGUMENT),
+                                 "a label has at most %d bytes, not %zu", RECORD_LABEL_MAX - 1,
+                                 strlen(label));
+    if (!is_printable(label))
+        return service_set_error(error, WIPYD_ERROR_INVALID_ARGUMENT, "a label must be printable");
+    snprintf(ret, RECORD_LABEL_MAX, "%s", label);
+    return 0;
 }

@@ -1,5 +1,4 @@
 #include <stddef.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "daemon/bus/objects.h"
@@ -7,43 +6,57 @@
 
 const char *const slot_properties[] = { "Label", "Policy", "Armed", "Device", "Mac", "SeenAt", NULL };
 
-static struct service_change change_of(const struct slot_record *slot) {
-    struct service_change change = { .is_slot = true };
+/* slot: the record as it is, but for what is wanted now. */
+static int put(sd_bus_message *message, const struct slot_record *slot, sd_bus_error *error) {
+    struct service_pending *call;
+    struct ledger *ledger;
+    int r = service_begin_change(message, &ledger, &call, error);
 
-    snprintf(change.key, sizeof change.key, "%s", slot->name);
-    return change;
+    if (r < 0)
+        return r;
+    ledger_put_slot(ledger, slot, service_reply_done, call);
+    return 1;
 }
 
 static int set_policy(sd_bus_message *message, void *userdata, sd_bus_error *error) {
-    struct service_change change = change_of(userdata);
+    struct slot_record slot = *(const struct slot_record *)userdata;
+    int r = service_read_policy(message, &slot.policy, error);
 
-    return service_change_policy(message, &change, error);
+    return r < 0 ? r : put(message, &slot, error);
 }
 
 static int set_label(sd_bus_message *message, void *userdata, sd_bus_error *error) {
-    struct service_change change = change_of(userdata);
+    struct slot_record slot = *(const struct slot_record *)userdata;
+    int r = service_read_label(message, slot.label, error);
 
-    return service_change_label(message, &change, error);
+    return r < 0 ? r : put(message, &slot, error);
 }
 
 static int arm(sd_bus_message *message, void *userdata, sd_bus_error *error) {
-    struct service_change change = change_of(userdata);
+    struct slot_record slot = *(const struct slot_record *)userdata;
     int armed, r = sd_bus_message_read_basic(message, 'b', &armed);
 
-    (void)error;
     if (r < 0)
         return r;
-    change.wish = WISH_ARMED;
-    change.armed = armed != 0;
-    return service_change(message, &change);
+    slot.is_armed = armed != 0;
+    return put(message, &slot, error);
 }
 
 static int forget(sd_bus_message *message, void *userdata, sd_bus_error *error) {
-    struct service_change change = change_of(userdata);
+    const struct slot_record *slot = userdata;
+    const struct fleet_device *device = service_device_of_slot(service_of_call(message), slot->name);
+    struct service_pending *call;
+    struct ledger *ledger;
+    int r;
 
-    (void)error;
-    change.wish = WISH_FORGET;
-    return service_change(message, &change);
+    if (device)
+        return sd_bus_error_setf(error, wipyd_error_bus_name(WIPYD_ERROR_IN_USE), "%s is plugged in there",
+                                 device->name);
+    r = service_begin_change(message, &ledger, &call, error);
+    if (r < 0)
+        return r;
+    ledger_forget_slot(ledger, slot->name, service_reply_done, call);
+    return 1;
 }
 
 static int get_property(sd_bus *bus, const char *path, const char *interface, const char *property,
