@@ -118,7 +118,7 @@ static int append_decision(sd_bus_message *reply, const struct decision_record *
 /* ---- in the pool ----------------------------------------------------------------------------- */
 
 static int append_jobs(struct service_answer *answer) {
-    const struct history *history = (const struct history *)answer;
+    struct history *history = (struct history *)answer;
     const struct job_record *jobs = history->records;
     int r = sd_bus_message_open_container(answer->reply, 'a', "a{sv}");
 
@@ -129,11 +129,12 @@ static int append_jobs(struct service_answer *answer) {
         if (r >= 0)
             r = sd_bus_message_close_container(answer->reply);
     }
+    free(steal_pointer(&history->records)); /* here: giving so much back takes its time, too */
     return r < 0 ? r : sd_bus_message_close_container(answer->reply);
 }
 
 static int append_decisions(struct service_answer *answer) {
-    const struct history *history = (const struct history *)answer;
+    struct history *history = (struct history *)answer;
     const struct decision_record *decisions = history->records;
     int r = sd_bus_message_open_container(answer->reply, 'a', "a{sv}");
 
@@ -144,6 +145,7 @@ static int append_decisions(struct service_answer *answer) {
         if (r >= 0)
             r = sd_bus_message_close_container(answer->reply);
     }
+    free(steal_pointer(&history->records)); /* here: giving so much back takes its time, too */
     return r < 0 ? r : sd_bus_message_close_container(answer->reply);
 }
 

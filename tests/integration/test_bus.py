@@ -15,6 +15,7 @@ from harness import (DEVICE, FINAL, FIRMWARE, JOB, MANAGER, MB, OURS, ROOT, Benc
 
 KB200 = dict(app_bytes=200_000)
 STANDARD = "org.freedesktop.DBus."
+BOARD, SLOT = "org.wipyd1.Board", "org.wipyd1.Slot"
 
 
 # ---- what is there ---------------------------------------------------------------------------------------------------
@@ -40,8 +41,11 @@ def of_xml(text):
 def objects(bench):
     package = bench.package(**KB200)
     bench.flash_well(package)
+    mac = bench.device()["Mac"]
     return {MANAGER: "/org/wipyd1", DEVICE: bench.device_path(), JOB: "/org/wipyd1/job/1",
-            FIRMWARE: bench.import_firmware(package)}
+            FIRMWARE: bench.import_firmware(package),
+            BOARD: bench.bus.call("/org/wipyd1", MANAGER, "FindBoard", "s", mac)[0],
+            SLOT: bench.bus.call("/org/wipyd1", MANAGER, "FindSlot", "s", bench.board.name)[0]}
 
 
 def test_introspection_is_what_the_xml_promises():
@@ -80,13 +84,19 @@ def test_object_manager_tells_of_all_and_of_comings_and_goings():
     with Bench() as bench:
         bench.bus.subscribe()
         device = bench.device_path()
-        assert set(bench.bus.managed()) - {"/org/wipyd1"} == {device}
+
+        def managed_here():
+            """Without slots: they come when something is seen there."""
+            return {path for path in bench.bus.managed() if "/slot/" not in path} - {"/org/wipyd1"}
+
+        assert managed_here() == {device}
         package = bench.package(**KB200)
         firmware = bench.import_firmware(package)
         path = bench.start_flash(package)
         bench.wait_job(path)
         managed = bench.bus.managed()
-        assert set(managed) - {"/org/wipyd1"} == {device, path, firmware}
+        board, = bench.bus.call("/org/wipyd1", MANAGER, "FindBoard", "s", managed[device][DEVICE]["Mac"])
+        assert managed_here() == {device, path, firmware, board}
         assert managed[path][JOB]["State"] == "done" and managed[device][DEVICE]["Board"] == "WiPy"
         assert managed[firmware][FIRMWARE]["Release"] == "1.20.1.r1"
         added = {signal.body[0]: signal.body[1] for signal in bench.bus.collect(0.1) if signal.member == "InterfacesAdded"}
@@ -198,7 +208,8 @@ def random_value(rng, kind):
         inner = rng.choice(list("subodynt") + ["as", "a{sv}", "(su)", "v"])
         return Variant(inner, random_value(rng, inner))
     if kind == "a{sv}":
-        keys = ["baud", "version", "dry-run", "connect-timeout", "force", "", "Baud", "x" * 300]
+        keys = ["baud", "version", "dry-run", "connect-timeout", "repl", "parts", "board", "since", "limit", "force", "", "Baud",
+                "x" * 300]
         return {rng.choice(keys): random_value(rng, "v") for _ in range(rng.randrange(4))}
     if kind[0] == "a":
         return [random_value(rng, kind[1:]) for _ in range(rng.randrange(4))]
