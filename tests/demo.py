@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""The main job, from an empty store to a board that runs its new firmware: a firmware server on loopback, a simulated
-board with real timing on a pty, a private bus, wipyd, wipyctl. What a person would do to the board (the wire, the
-button) the demo does, and says so.
+"""The main job, and nobody says `wipyctl flash`: a board is plugged in, the jumper is fitted, and the rest happens. A
+firmware server on loopback, a simulated board with real timing on a pty behind a simulated USB port (umockdev), a
+private bus, wipyd, wipyctl. What a person would do to the board (the wire, the button) the demo does, and says so.
 
 It serves a real package where ../shared has one, else one of the same shape that it makes.
 """
@@ -20,7 +20,6 @@ from firmware_server import FirmwareServer  # noqa: E402
 from harness import BUILD, MB, Bench, newest_package, wait_for  # noqa: E402
 
 DEVICE = "ttyUSB0"
-BAUD = "921600"
 LIMIT_S = 180
 BOLD, PLAIN = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
 
@@ -42,42 +41,83 @@ def must_succeed(process):
         sys.exit(f"demo: wipyctl ended with {code}")
 
 
-def main():
-    with tempfile.TemporaryDirectory() as folder, FirmwareServer(folder) as server:
-        package = newest_package(folder, app_bytes=900_000)
-        server.add(package.name, package.read_bytes(), version="1.20.1.r1", int_version=77595521)
-        config = f"source = findupgrade {server.url('good/findupgrade')}\nca-file = {server.ca_file}\n"
-        return run(package, config)
+def device(bench):
+    devices = json.loads(bench.ctl("list", "--json").out)
+    return devices[0] if devices else {}
+
+
+class Coach:
+    """Prints what the coach says whenever it says something else."""
+
+    def __init__(self, bench):
+        self.bench, self.last = bench, ""
+
+    def listen(self, until, what):
+        def asked():
+            now = device(self.bench)
+            if now.get("advice", "") != self.last:
+                self.last = now.get("advice", "")
+                if self.last:
+                    print(f"wipyd: {self.last}", flush=True)
+            return until(now)
+
+        wait_for(asked, LIMIT_S, what)
+
+
+def rule_is(*rules):
+    return lambda now: now.get("rule") in rules
 
 
 def run(package, config):
-    say("A blank board is plugged in: a WiPy on an Expansion Board 2.0, which has no reset lines. wipyd starts, with an\n"
-        "# empty store, and asks the vendor's server (here: one on loopback) for firmware.")
-    with Bench(boards=[{"name": DEVICE, "options": (), "download": False, "flash_bytes": 4 * MB}], config=config,
+    say("wipyd starts, with an empty store, and asks the vendor's server (here: one on loopback) for firmware.")
+    with Bench(boards=[{"options": (), "download": False, "flash_bytes": 4 * MB}], usb=True, config=config,
                connect_timeout=60) as bench:
         board = bench.board
+        coach = Coach(bench)
         wait_for(lambda: json.loads(bench.ctl("firmware", "list", "--json").out), 20, "the package in the store")
         must_succeed(show(bench, "firmware", "list"))
-        must_succeed(show(bench, "list"))
 
-        say("Flash it. It is not in download mode yet, so wipyd says what to do.")
-        flashing = show(bench, "flash", DEVICE, "--baud", BAUD)
-        time.sleep(4)
+        say("A blank WiPy on an Expansion Board 2.0, which has no reset lines, is plugged in. Nobody gives a command.")
+        bench.plug(board, name=DEVICE)
+        coach.listen(rule_is("no-boot"), "the board is looked at")
+        must_succeed(show(bench, "status"))
+
         say("(a person joins G23 to GND and presses reset)")
         board.ask("jumper on")
         board.ask("reset")
-        must_succeed(flashing)
+        wait_for(lambda: json.loads(bench.ctl("history", "--json").out), 20, "a job")
+        job = json.loads(bench.ctl("history", "--json").out)[0]["id"]
+        must_succeed(show(bench, "follow", str(job)))
+        coach.listen(rule_is("awaiting-start"), "the end of the job")
 
         before = b"\xff" * (4 * MB)
         is_right = board.flash() == packages.expected_flash(str(package), 4 * MB, before)
         say("The whole flash, compared byte by byte with a layout computed independently: " +
             ("equal." if is_right else "DIFFERENT."))
 
+        say("(the person presses reset, but forgets the wire)")
+        board.ask("reset")
+        coach.listen(rule_is("wire-left-on"), "the wire is noticed")
+
         say("(the person takes the wire off and presses reset)")
-        banner = [line for line in board.run_firmware().splitlines() if "MicroPython" in line]
-        print(f"the board says: {banner[0] if banner else 'nothing'}")
+        board.ask("jumper off")
+        board.ask("reset")
+        coach.listen(rule_is("confirmed"), "the firmware's own word")
+        time.sleep(0.5)
         must_succeed(show(bench, "status"))
-    return 0 if is_right and banner else 1
+        must_succeed(show(bench, "explain", DEVICE))
+        must_succeed(show(bench, "history"))
+        confirmed = json.loads(bench.ctl("history", "--json").out)[0]["confirmed"]
+        say(f"Confirmed by the firmware itself: {confirmed or 'nothing was heard'}.")
+    return 0 if is_right and confirmed else 1
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder, FirmwareServer(folder) as server:
+        package = newest_package(folder, app_bytes=900_000)
+        server.add(package.name, package.read_bytes(), version="1.20.1.r1", int_version=77595521)
+        config = f"source = findupgrade {server.url('good/findupgrade')}\nca-file = {server.ca_file}\n"
+        return run(package, config + "[flash]\nbaud = 921600\n")
 
 
 if __name__ == "__main__":
