@@ -413,6 +413,7 @@ static void on_poll_error(struct usb_watch *watch) {
 
     if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0) {
         log_error("udev: %s: USB adapters aren't noticed any more", strerror(errno));
+        uv_idle_stop(&watch->listing);
         return;
     }
     on_lost(watch);
