@@ -120,7 +120,7 @@
       "Unplug it first, or wait for the job there to end.")                                                 \
     X(TOO_MANY_ATTEMPTS,    "TooManyAttempts",   "The job was cut off too often.",                          \
       "See why with: wipyctl history; check cable and hub, then repeat the command.")                       \
-    X(SUPERSEDED,           "Superseded",        "A newer job took this one's place.", "")                  \
+    X(SUPERSEDED,           "Superseded",        "A newer job took this one's place.", "See: wipyctl history")                  \
     X(JOB_FINISHED,         "JobFinished",       "The job is over already.", "")                             \
     X(INVALID_ARGUMENT,     "InvalidArgument",   "An argument is not valid.",                               \
       "See: wipyctl --help")                                                                                \

@@ -68,6 +68,8 @@ void attend(struct fleet_device *device, const char *event) {
     const struct decision_rule *rule;
     unsigned index;
 
+    if (fleet->is_closing)
+        return;
     fleet_facts(fleet, device, &state);
     index = decision_make(&state);
     rule = decision_rule_at(index);

@@ -27,6 +27,8 @@ static bool is_called(const struct fleet *fleet, const struct fleet_device *devi
 struct fleet_device *fleet_find_device(struct fleet *fleet, const char *name) {
     struct fleet_device *found = NULL;
 
+    if (!fleet->ledger)
+        return NULL;
     for (unsigned i = 0; i < fleet->n_devices; i++)
         if (!strcmp(fleet->devices[i]->name, name) || !strcmp(fleet->devices[i]->node, name))
             return fleet->devices[i];
@@ -39,8 +41,9 @@ struct fleet_device *fleet_find_device(struct fleet *fleet, const char *name) {
     return found;
 }
 
+/* None once the records are closed: nothing could be told of them any more. */
 struct fleet_device *fleet_device_at(struct fleet *fleet, unsigned index) {
-    return index < fleet->n_devices ? fleet->devices[index] : NULL;
+    return fleet->ledger && index < fleet->n_devices ? fleet->devices[index] : NULL;
 }
 
 struct ledger *fleet_ledger(struct fleet *fleet) {

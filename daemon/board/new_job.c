@@ -16,6 +16,7 @@ static void put_on_device(struct fleet_device *device, struct fleet_job *job) {
         job->status.started_us = job->record.started_us;
     job->status.state = job->record.state = WIPYD_JOB_STATE_QUEUED;
     job->status.fault = (struct fault) { 0 };
+    *job->record.error = *job->record.error_text = 0;
 }
 
 static void announce(struct fleet *fleet, struct fleet_job *job) {

@@ -87,7 +87,10 @@ static const char *either(const char *text, const char *otherwise) {
 }
 
 static const char *error_name(const struct fleet_job *job) {
-    if (!wipyd_job_state_is_final(state_of(job)) || job->record.state == WIPYD_JOB_STATE_DONE)
+    enum wipyd_job_state state = state_of(job);
+
+    if (state == WIPYD_JOB_STATE_DONE ||
+        (!wipyd_job_state_is_final(state) && state != WIPYD_JOB_STATE_INTERRUPTED))
         return "";
     if (*job->record.error)
         return job->record.error;
