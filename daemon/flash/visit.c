@@ -64,9 +64,11 @@ void visit_take_words(struct flash_visit *visit) {
     visit->text.has_banner = visit->text.has_uname = false;
     if (visit->report.seen == BOARD_SEEN_DOWNLOAD) /* left without a word */
         visit_forget_board(visit);
+    /* An old banner, without a release, takes nothing back of what uname said. */
+    if (*words->release || strcmp(board->board, words->board) != 0)
+        snprintf(board->release, sizeof board->release, "%s", words->release);
     snprintf(board->board, sizeof board->board, "%s", words->board);
-    snprintf(board->release, sizeof board->release, "%s", words->release);
-    visit->report.is_confirmed = *words->board && *words->release;
+    visit->report.is_confirmed = *board->board && *board->release;
 }
 
 static void tell(struct flash_visit *visit, bool is_new) {
@@ -78,7 +80,7 @@ static void tell(struct flash_visit *visit, bool is_new) {
     if (visit->report.fault.code != WIPYD_ERROR_NONE)
         log_with(LOG_DEBUG, &fields, "%s", visit->report.fault.story);
     else
-        log_with(LOG_DEBUG, &fields, "the board %s", board_seen_label(visit->report.seen));
+        log_with(LOG_DEBUG, &fields, "seen: %s", board_seen_word(visit->report.seen));
     visit->events->on_report(visit->userdata, visit, &visit->report);
 }
 

@@ -6,7 +6,7 @@
 
 enum {
     BOOT_QUIET_MS = 3000,     /* visit.h's */
-    BOOT_MOST_MS = 20000,     /* a board that never stops talking */
+    BOOT_MOST_MS = 10000,     /* a board that never stops talking */
     BOOTS_MOST = 2,           /* a board in a boot loop never comes to rest */
     LAST_BOOT_MS = 300,       /* the ROM's log takes 25 ms, the bootloader's verdict a little more */
     DOWNLOAD_SETTLE_MS = 30,  /* from the ROM's last word to its first listening */
@@ -209,7 +209,7 @@ void flash_visit_listen(struct flash_visit *visit, uint64_t ms) {
 static bool take_answer(struct flash_visit *visit, enum esp_outcome outcome, const struct esp_reply *reply) {
     if (outcome != ESP_OK || !reply)
         return false;
-    visit->is_resetting = false;
+    visit->is_resetting = visit->is_unreadable = false;
     forget_news(visit);
     visit->is_stub = reply->value != ESP_SYNC_ROM;
     if (visit->is_stub)

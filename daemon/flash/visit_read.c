@@ -99,8 +99,7 @@ static void again(struct flash_visit *visit) {
 }
 
 static void give_up(struct flash_visit *visit) {
-    visit->report.is_esp32 = visit->report.is_encrypted = visit->report.is_secure_boot = false;
-    visit->report.board = (struct flash_board) { 0 };
+    visit_forget_board(visit);
     visit->is_unreadable = true;
     visit_without_rom(visit);
 }
@@ -119,12 +118,14 @@ static void on_reply(void *userdata, enum esp_outcome outcome, const struct esp_
     }
     if (visit_take_news(visit)) /* it was reset meanwhile */
         return;
-    if (++visit->failures > FAILURES_MOST)
+    if (++visit->failures > FAILURES_MOST) {
         give_up(visit);
-    else if (outcome == ESP_LOST)
+    } else if (outcome == ESP_LOST) {
+        visit->is_unreadable = true; /* unless it answers again */
         visit_sync(visit);
-    else
+    } else {
         again(visit);
+    }
 }
 
 static void ask(struct flash_visit *visit) {

@@ -104,6 +104,9 @@ static void on_raw_byte(struct board *b, uint8_t byte) {
 static void on_friendly_byte(struct board *b, uint8_t byte) {
     struct repl *r = &b->repl;
 
+    // On a line with text these move the cursor, as in a shell.
+    if (r->len > 0 && (byte == CTRL_A || byte == CTRL_B))
+        return;
     switch (byte) {
     case CTRL_A:
         r->raw = true;
