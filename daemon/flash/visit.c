@@ -37,7 +37,7 @@ static enum board_seen judge(const struct flash_visit *visit) {
     case BOOT_LOG_GARBAGE:
         break;
     }
-    if (has_words)
+    if (has_words || visit->is_echoing)
         return BOARD_SEEN_FIRMWARE;
     if (log->n_text + log->n_garbage < GLITCH_BYTES)
         return BOARD_SEEN_SILENT;
@@ -52,7 +52,7 @@ void visit_forget_board(struct flash_visit *visit) {
     report->seen = BOARD_SEEN_NOTHING;
     report->board = (struct flash_board) { 0 };
     report->is_confirmed = report->is_esp32 = report->is_encrypted = report->is_secure_boot = false;
-    visit->is_stub = visit->is_unreadable = false;
+    visit->is_stub = visit->is_unreadable = visit->is_echoing = false;
 }
 
 void visit_take_words(struct flash_visit *visit) {

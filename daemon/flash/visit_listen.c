@@ -96,7 +96,8 @@ bool visit_take_news(struct flash_visit *visit) {
     if (!visit->boots)
         visit->boot_end = uv_now(visit->loop) + BOOT_MOST_MS;
     visit->boots += boots;
-    if (visit->boots >= BOOTS_MOST) /* enough of it, but for the end of this log */
+    if (visit->boots >= BOOTS_MOST &&
+        visit->boots - boots < BOOTS_MOST) /* enough of it, but for the end of this log */
         visit->boot_end = uv_now(visit->loop) + LAST_BOOT_MS;
     visit->until = uv_now(visit->loop) + BOOT_QUIET_MS;
     follow_boot(visit);

@@ -53,6 +53,9 @@ struct flash_visit {
     struct esp_repl_text text;
     unsigned text_resets; /* the boot log's count when text began */
     const struct talk_step *talk;
+    size_t heard;    /* bytes, before what was said last */
+    unsigned wipes;  /* of the prompt's line */
+    bool is_echoing; /* what we send shows at a prompt */
     bool is_stopped; /* a program, by us: it has to be started again */
 
     bool is_closing, give_back;

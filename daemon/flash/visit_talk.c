@@ -1,15 +1,12 @@
 /* What is said to a firmware's prompt, where that is allowed, and what it answers. */
 
-#include <stdio.h>
 #include <string.h>
 
 #include "daemon/flash/visit_steps.h"
 
-enum {
-    SYNC_ECHO_CHARS = 34, /* "$", a blank and 32 times "U": what a prompt takes of a SYNC for typed in */
-    ERASE_MOST = 512,
-    DELETE = 0x7f,
-};
+#define DELETE_16 "\x7f\x7f\x7f\x7f\x7f\x7f\x7f\x7f\x7f\x7f\x7f\x7f\x7f\x7f\x7f\x7f"
+
+enum { WIPES_MOST = 16 }; /* a line of 1024 characters */
 
 static bool has_banner(const struct esp_repl_text *text) {
     return text->has_banner;
@@ -27,7 +24,7 @@ static bool has_uname(const struct esp_repl_text *text) {
     return text->has_uname;
 }
 
-enum talk_word { SPEAK, STOP, STOP_AGAIN, RAW, UNAME, LEAVE, RESTART, END };
+enum talk_word { WIPE, SPEAK, STOP, STOP_AGAIN, RAW, UNAME, LEAVE, RESTART, END };
 
 /* What to say, how long to wait for what, and what comes then: when it came, and when it didn't. */
 static const struct talk_step {
@@ -36,6 +33,9 @@ static const struct talk_step {
     bool (*is_answered)(const struct esp_repl_text *text);
     enum talk_word answered, otherwise;
 } steps[] = {
+    /* As long as a line has something to delete, that shows. In small pieces: what shows is longer than what
+     * is sent, and nobody says how much the board can keep. */
+    [WIPE] = { DELETE_16 DELETE_16 DELETE_16 DELETE_16, 40, NULL, SPEAK, SPEAK },
     [SPEAK] = { ESP_REPL_BANNER_REQUEST, 1000, has_banner, END, END },
     [STOP] = { ESP_REPL_STOP, 500, has_prompt, RAW, STOP_AGAIN },
     [STOP_AGAIN] = { ESP_REPL_STOP, 500, has_prompt, RAW, END },
@@ -57,32 +57,26 @@ static void end(struct flash_visit *visit) {
         visit_without_rom(visit);
 }
 
-/* How much of our SYNCs stands at the prompt: there Ctrl-B prints the banner on an empty line only. */
-static size_t echoed(const struct flash_visit *visit) {
-    size_t n = (size_t)visit->report.syncs * SYNC_ECHO_CHARS;
+static size_t heard(const struct flash_visit *visit) {
+    const struct boot_log *log = esp_link_boot_log(visit->link);
 
-    if (!strstr(visit->text.text, "UUUUUUUU"))
-        return 0;
-    return n < ERASE_MOST ? n : ERASE_MOST;
+    return log->n_text + log->n_garbage;
 }
 
 static void say(struct flash_visit *visit, enum talk_word word) {
     const struct talk_step *step = &steps[word];
-    char bytes[ERASE_MOST + 64];
-    size_t n = word == SPEAK ? echoed(visit) : 0;
 
     if (word == END) {
         end(visit);
         return;
     }
-    memset(bytes, DELETE, n);
-    memcpy(bytes + n, step->bytes, strlen(step->bytes));
     visit_take_words(visit);
     visit->text.has_prompt = visit->text.has_raw = false;
-    visit->is_stopped = word != SPEAK;
+    visit->is_stopped = word > SPEAK;
     visit->talk = step;
+    visit->heard = heard(visit);
     visit->until = uv_now(visit->loop) + step->ms;
-    esp_link_say(visit->link, bytes, n + strlen(step->bytes), step->ms, on_talk);
+    esp_link_say(visit->link, step->bytes, strlen(step->bytes), step->ms, on_talk);
 }
 
 static void on_talk(void *userdata, enum esp_outcome outcome, const struct esp_reply *reply) {
@@ -105,6 +99,8 @@ static void on_talk(void *userdata, enum esp_outcome outcome, const struct esp_r
         return;
     }
     next = left ? step->answered : step->otherwise;
+    if (step == &steps[WIPE] && heard(visit) != visit->heard && ++visit->wipes < WIPES_MOST)
+        next = WIPE;
     if (visit->is_closing && next == RAW)
         next = RESTART;
     else if (visit->is_closing && next == STOP_AGAIN)
@@ -113,7 +109,9 @@ static void on_talk(void *userdata, enum esp_outcome outcome, const struct esp_r
 }
 
 void visit_speak(struct flash_visit *visit) {
-    say(visit, SPEAK);
+    /* Our SYNCs stand at the prompt, as if typed in: there Ctrl-B means something on an empty line only. */
+    visit->is_echoing = strstr(visit->text.text, "UUUUUUUU") != NULL;
+    say(visit, visit->is_echoing ? WIPE : SPEAK);
 }
 
 void visit_stop_program(struct flash_visit *visit) {

@@ -431,8 +431,7 @@ static inline void close_and_begin_anew(struct bench *bench) {
         close_visit(bench);
     run_until(bench, is_closed);
     bench->n_reports = bench->n_closed = bench->n_syncs = bench->n_commands = bench->n_delimiters = 0;
-    bench->n_sent = bench->line_size = 0;
-    bench->is_raw = false;
+    bench->n_sent = 0; /* what stands at the prompt goes on standing there */
 }
 
 static inline size_t count_sent(const struct bench *bench, uint8_t byte) {

@@ -31,6 +31,12 @@ static void idle_prompt_says_who_it_is(void **state) {
     bench->request.may_speak = true;
     for (bench->request.syncs = 0; bench->request.syncs < 6; bench->request.syncs++) {
         bench->board = PROMPT;
+        if (bench->request.syncs) { /* an earlier look has left its SYNCs there */
+            bench->request.may_speak = false;
+            visit(bench);
+            close_and_begin_anew(bench);
+            bench->request.may_speak = true;
+        }
         assert_true(visit(bench) < 2500);
         assert_confirmed(bench, "1.20.2.r4");
         assert_int_equal(bench->n_syncs, bench->request.syncs);
