@@ -446,7 +446,7 @@ static int run_list(struct errand *errand) {
 static void answer_list(const struct ledger_question *question, void *userdata, const struct fault *fault) {
     if (question->on_jobs)
         question->on_jobs(userdata, fault, question->jobs, fault ? 0 : question->n);
-    else
+    else if (question->on_decisions)
         question->on_decisions(userdata, fault, question->decisions, fault ? 0 : question->n);
 }
 

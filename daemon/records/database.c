@@ -237,7 +237,7 @@ static int read_schema(sqlite3 *db, int *ret) {
 /* But for the words: a row that somebody gave another one by hand is skipped when it is read, the rest of the
  * database is sound. */
 static int check_integrity(sqlite3 *db) {
-    char text[256];
+    char text[256] = "";
     int rc = sqlite3_exec(db, "PRAGMA ignore_check_constraints = ON", NULL, NULL, NULL);
 
     if (rc == SQLITE_OK)

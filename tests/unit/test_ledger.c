@@ -432,7 +432,9 @@ static void learned_after_forgetting_begins_anew(void **state) {
     expect_done(bench, &answer);
     answer = (struct answer) { 0 };
     ledger_forget_board(bench->ledger, MAC, on_answer, &answer);
+    board->seen_us++;
     ledger_put_board(bench->ledger, board, NULL, NULL); /* goes with it */
+    assert_int_equal(board_there(bench, MAC)->seen_us, board->seen_us);
     expect_done(bench, &answer);
     run_until_idle(bench);
     assert_null(ledger_board(bench->ledger, MAC));
