@@ -74,7 +74,7 @@ struct bench {
     uint32_t sync_value, magic, jedec, efuse[7];
     bool has_app, has_bootloader, has_table, has_text_for_program;
     struct slip_decoder decoder;
-    char line[512];
+    char line[4096];
     size_t line_size;
     bool is_raw;
     unsigned n_syncs, n_commands, n_delimiters, n_restarts, n_stops;
