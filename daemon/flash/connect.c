@@ -7,6 +7,7 @@
 
 #include "daemon/base/bytes.h"
 #include "daemon/esp/repl.h"
+#include "daemon/flash/board.h"
 #include "daemon/flash/phases.h"
 #include "daemon/serial/port.h"
 
@@ -43,36 +44,26 @@ uint32_t flash_lower_baud(uint32_t baud) {
 static void find_holder(struct flash_job *job) {
     char holder[64];
 
-    if (serial_holder_find(job->node, holder, sizeof holder))
-        fault_set(&job->work_fault, WIPYD_ERROR_PORT_BUSY, "%s is held by %s", job->node, holder);
-    else
-        fault_set(&job->work_fault, WIPYD_ERROR_PORT_BUSY, "%s is held by a program that can't be named",
-                  job->node);
+    if (!serial_holder_find(job->node, holder, sizeof holder))
+        *holder = 0;
+    flash_board_port_fault(&job->work_fault, job->node, -EBUSY, holder);
 }
 
 enum step flash_enter_open(struct flash_job *job) {
     int r = esp_link_open(&job->link, job->loop, job->node, flash_job_on_port_gone, job);
 
-    switch (-r) {
-    case 0:
-        job->status.baud = esp_link_baud(job->link);
-        if (!esp_link_has_lines(job->link))
-            flash_job_log(job, LOG_INFO, "the port has no DTR and RTS: a person has to reset the board");
-        else if (!job->may_reset)
-            flash_job_log(job, LOG_INFO, "DTR and RTS may not be used: a person has to reset the board");
-        return STEP_NEXT;
-    case EBUSY:
+    if (r == -EBUSY)
         return flash_job_work(job, find_holder);
-    case ENOENT:
-    case ENXIO:
-    case ENODEV:
-    case EIO:
-        return flash_job_fail(job, WIPYD_ERROR_PORT_GONE, "%s: %s", job->node, strerror(-r));
-    case ENOMEM:
-        return flash_job_fail(job, WIPYD_ERROR_NO_MEMORY, "opening %s", job->node);
-    default:
-        return flash_job_fail(job, WIPYD_ERROR_PORT_FAILED, "%s: %s", job->node, strerror(-r));
+    if (r < 0) {
+        flash_board_port_fault(&job->status.fault, job->node, r, "");
+        return STEP_FAIL;
     }
+    job->status.baud = esp_link_baud(job->link);
+    if (!esp_link_has_lines(job->link))
+        flash_job_log(job, LOG_INFO, "the port has no DTR and RTS: a person has to reset the board");
+    else if (!job->may_reset)
+        flash_job_log(job, LOG_INFO, "DTR and RTS may not be used: a person has to reset the board");
+    return STEP_NEXT;
 }
 
 enum step flash_reply_open(struct flash_job *job, enum esp_outcome outcome, const struct esp_reply *reply) {
@@ -236,18 +227,13 @@ static enum step take_chip(struct flash_job *job) {
         return flash_job_fail(job, WIPYD_ERROR_WRONG_CHIP, "the job began with %s, now %s answers",
                               job->mac_hex, mac_hex);
     memcpy(job->mac_hex, mac_hex, sizeof mac_hex);
-    snprintf(board->mac, sizeof board->mac, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3],
-             mac[4], mac[5]);
+    flash_board_take_chip(board, chip, esp_link_baud(job->link));
     if (*job->resumed_mac && strcasecmp(job->resumed_mac, board->mac) != 0)
         return flash_job_fail(job, WIPYD_ERROR_WRONG_CHIP, "the job began with %s, now %s answers",
                               job->resumed_mac, board->mac);
     if (job->kind == WIPYD_JOB_KIND_RESTORE && strcasecmp(job->restore_mac, board->mac) != 0)
         return flash_job_fail(job, WIPYD_ERROR_OTHER_BOARDS_BACKUP, "the backup is of %s, this board is %s",
                               job->restore_mac, board->mac);
-    snprintf(board->chip, sizeof board->chip, "%s revision %u.%u, %u MHz crystal", esp_chip_package(chip),
-             esp_chip_revision(chip) / 100, esp_chip_revision(chip) % 100,
-             esp_chip_crystal_mhz(chip, esp_link_baud(job->link)));
-    board->flash_bytes = chip->flash_bytes;
     flash_job_log(job, LOG_INFO, "%s, %u MB flash (id %06x)", board->chip, chip->flash_bytes >> 20,
                   chip->jedec);
     if (!chip->flash_bytes)

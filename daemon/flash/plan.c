@@ -7,6 +7,7 @@
 
 #include "daemon/base/bytes.h"
 #include "daemon/esp/md5.h"
+#include "daemon/flash/board.h"
 #include "daemon/flash/phases.h"
 
 /* The board that this daemon is for; a package for another one needs a board that is known to be that. */
@@ -78,17 +79,13 @@ enum step flash_reply_prepare(struct flash_job *job, enum esp_outcome outcome,
 
 static void take_probe(struct flash_job *job) {
     struct flash_board *board = &job->status.board;
-    const struct flash_probe *probe = job->probe;
 
-    board->is_blank = !probe->has_app;
-    if (probe->has_version) {
-        snprintf(board->board, sizeof board->board, "%s", probe->version.board);
-        snprintf(board->release, sizeof board->release, "%s", probe->version.release);
+    flash_board_take_probe(board, job->probe);
+    if (*board->board)
         flash_job_log(job, LOG_INFO, "the flash holds %s %s", board->board, board->release);
-    } else {
+    else
         flash_job_log(job, LOG_INFO, "the flash holds %s",
-                      board->is_blank ? "no firmware" : "firmware of unknown kind");
-    }
+                      job->probe->has_app ? "firmware of unknown kind" : "no firmware");
 }
 
 static enum step check_board(struct flash_job *job) {
