@@ -89,22 +89,22 @@ static struct fleet_job *job_of(struct fleet *fleet, const struct flash_job *fla
 static void on_flash_change(void *userdata, struct flash_job *flash) {
     struct fleet *fleet = userdata;
     struct fleet_job *job = job_of(fleet, flash);
-    bool knew_board, knew_package;
+    bool had_reached, knew_package;
 
     if (!job)
         return;
-    knew_board = *job->record.mac != 0;
+    had_reached = *job->status.board.mac != 0;
     knew_package = *job->record.to_release != 0;
     job->status = *flash_job_status(flash);
     job->record.state = job->status.state;
     take_status(job);
-    if (!knew_board && *job->record.mac) {
+    if (!had_reached && *job->status.board.mac) {
         take_board(fleet, job);
         if (fleet_job_can_be_cut_off(&job->record))
             fleet_job_supersede(fleet, job);
         fleet->events->on_device_changed(fleet->userdata, job->device);
     }
-    if ((!knew_board && *job->record.mac) || (!knew_package && *job->record.to_release))
+    if ((!had_reached && *job->status.board.mac) || (!knew_package && *job->record.to_release))
         fleet_job_keep(fleet, job);
     fleet_job_tell(fleet, job);
 }

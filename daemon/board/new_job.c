@@ -101,7 +101,8 @@ static enum wipyd_error no_firmware(struct fleet *fleet, const char *board, cons
         has_good ? "no package for %s is the newest beyond doubt" : "there is no good package for %s", board);
 }
 
-static enum wipyd_error flash_record(struct fleet *fleet, struct fleet_device *device,
+/* mac: the board that it is for; empty: whichever is there. */
+static enum wipyd_error flash_record(struct fleet *fleet, struct fleet_device *device, const char *mac,
                                      const struct firmware_record *record,
                                      const struct fleet_options *options, struct fleet_job **ret,
                                      struct fault *fault) {
@@ -109,6 +110,7 @@ static enum wipyd_error flash_record(struct fleet *fleet, struct fleet_device *d
 
     if (error != WIPYD_ERROR_NONE)
         return error;
+    COPY((*ret)->record.mac, mac);
     COPY((*ret)->record.package, record->name);
     COPY((*ret)->record.sha256, record->sha256);
     (*ret)->record.is_chosen = options->version != NULL;
@@ -124,7 +126,7 @@ enum wipyd_error fleet_flash(struct fleet *fleet, struct fleet_device *device,
 
     if (!record)
         return no_firmware(fleet, board, options->version, fault);
-    return flash_record(fleet, device, record, options, ret, fault);
+    return flash_record(fleet, device, "", record, options, ret, fault);
 }
 
 void fleet_job_by_policy(struct fleet *fleet, struct fleet_device *device,
@@ -133,7 +135,8 @@ void fleet_job_by_policy(struct fleet *fleet, struct fleet_device *device,
     struct fleet_job *job;
     struct fault fault;
 
-    if (flash_record(fleet, device, record, &options, &job, &fault) != WIPYD_ERROR_NONE)
+    /* It was decided on for this board: cut off early, it goes on with no other one. */
+    if (flash_record(fleet, device, device->board.mac, record, &options, &job, &fault) != WIPYD_ERROR_NONE)
         log_warning("%s: %s", device->name, fault.story);
 }
 
