@@ -128,7 +128,12 @@ static void on_flash_finished(void *userdata, struct flash_job *flash) {
     take_board(fleet, job);
     job->is_begun = false;
     device->job = NULL;
-    if (was_cut_off(job)) {
+    if (was_cut_off(job) && job->stop == WIPYD_ERROR_CANCELLED) {
+        job->status.state = WIPYD_JOB_STATE_CANCELLED;
+        fault_set(&job->status.fault, WIPYD_ERROR_CANCELLED, "while %s",
+                  wipyd_phase_label(job->status.phase));
+        fleet_job_end(fleet, job);
+    } else if (was_cut_off(job)) {
         job->device = NULL;
         fleet_job_cut_off(fleet, job);
         if (job->expires_ms) /* once too often */

@@ -71,7 +71,7 @@ struct fleet_job {
     int package_fd;                   /* handed over; -1: out of the store or the spool */
     uint64_t package_bytes;
     uint32_t connect_timeout_ms;
-    enum wipyd_error stop; /* before the attempt could begin */
+    enum wipyd_error stop; /* asked for, before the attempt could begin or since */
 };
 
 struct fleet_events {

@@ -244,12 +244,14 @@ enum wipyd_error fleet_cancel(struct fleet *fleet, struct fleet_job *job, struct
     if (is_over(job))
         return fault_set(fault, WIPYD_ERROR_JOB_FINISHED, "job %u is %s", job->id,
                          wipyd_job_state_word(job->record.state));
+    if (!job->device) {
+        fleet_job_end_with(fleet, job, WIPYD_ERROR_CANCELLED, "while its board was away");
+        return WIPYD_ERROR_NONE;
+    }
+    /* Also for an attempt that has not begun, or is just ending in an unplug. */
+    job->stop = WIPYD_ERROR_CANCELLED;
     if (job->is_begun)
         flash_job_stop(job->flash, WIPYD_ERROR_CANCELLED);
-    else if (job->device)
-        job->stop = WIPYD_ERROR_CANCELLED; /* as soon as the port is free */
-    else
-        fleet_job_end_with(fleet, job, WIPYD_ERROR_CANCELLED, "while its board was away");
     return WIPYD_ERROR_NONE;
 }
 
@@ -378,7 +380,7 @@ void fleet_jobs_stop(struct fleet *fleet) {
 
         if (job->is_begun)
             flash_job_stop(job->flash, WIPYD_ERROR_SHUTTING_DOWN);
-        else if (job->device && !is_over(job))
+        else if (job->device && !is_over(job) && !job->stop)
             job->stop = WIPYD_ERROR_SHUTTING_DOWN;
     }
 }
