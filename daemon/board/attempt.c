@@ -35,7 +35,7 @@ static void take_status(struct fleet_job *job) {
     COPY(record->phase, wipyd_phase_word(status->phase));
 }
 
-static void note_outcome(struct fleet *fleet, const struct fleet_job *job) {
+void fleet_job_note_outcome(struct fleet *fleet, const struct fleet_job *job) {
     const struct board_record *known = ledger_board(fleet->ledger, job->record.mac);
     struct board_record board;
 
@@ -136,10 +136,8 @@ static void on_flash_finished(void *userdata, struct flash_job *flash) {
     } else if (was_cut_off(job)) {
         job->device = NULL;
         fleet_job_cut_off(fleet, job);
-        if (job->expires_ms) /* once too often */
-            note_outcome(fleet, job);
     } else {
-        note_outcome(fleet, job);
+        fleet_job_note_outcome(fleet, job);
         COPY(job->record.confirmed_release, job->status.confirmed_release);
         fleet_job_end(fleet, job);
     }

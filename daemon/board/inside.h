@@ -139,6 +139,8 @@ void fleet_job_advise(struct fleet *fleet, uint32_t id, const char *advice);
 void fleet_job_confirm(struct fleet *fleet, uint32_t id, const char *release);
 
 /* attempt.c */
+/* What the end of a job says about its board: in the board's record. */
+void fleet_job_note_outcome(struct fleet *fleet, const struct fleet_job *job);
 /* Begins an attempt of the device's job: the port is free. */
 void fleet_job_begin(struct fleet_job *job);
 

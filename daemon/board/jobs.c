@@ -211,6 +211,7 @@ void fleet_job_cut_off(struct fleet *fleet, struct fleet_job *job) {
         fault_set(&job->status.fault, WIPYD_ERROR_TOO_MANY_ATTEMPTS, "%u times; the last time: %s",
                   job->record.attempts, story);
         job->status.state = WIPYD_JOB_STATE_FAILED;
+        fleet_job_note_outcome(fleet, job);
         fleet_job_end(fleet, job);
         return;
     }
