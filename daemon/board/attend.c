@@ -497,6 +497,17 @@ void attendance_job_ended(struct fleet_device *device, const struct fleet_job *j
     go_on(attendance);
 }
 
+void attendance_job_given_up(struct fleet_device *device, uint32_t job) {
+    struct attendance *attendance = device->attendance;
+
+    if (device->job || device->decided.pending_job != job || attendance->fleet->is_closing)
+        return;
+    attendance->has_ended_now = device->is_present;
+    attendance->coach_until = 0;
+    attendance->is_coached_out = false;
+    attend(device, "a job was cancelled");
+}
+
 void fleet_look(struct fleet *fleet, struct fleet_device *device, const struct fleet_options *options,
                 fleet_look_fn done, void *userdata) {
     struct attendance *attendance = device->attendance;

@@ -108,6 +108,8 @@ void attendance_reconsider(struct fleet_device *device, const char *event);
 void attendance_give_way(struct fleet_device *device);
 /* The device's job is over or cut off. */
 void attendance_job_ended(struct fleet_device *device, const struct fleet_job *job);
+/* A job that was cut off was cancelled: where the device waited for it, that is over. */
+void attendance_job_given_up(struct fleet_device *device, uint32_t job);
 /* Closes the visit; for the end of the daemon. */
 void attendance_stop(struct fleet_device *device);
 bool attendance_is_idle(const struct fleet_device *device);

@@ -203,13 +203,15 @@ static void note_attempt(struct fleet *fleet, struct fleet_job *job, const char 
 }
 
 void fleet_job_cut_off(struct fleet *fleet, struct fleet_job *job) {
-    char story[320];
+    const struct fault *fault = &job->status.fault;
+    bool was_stopped = fault->code == WIPYD_ERROR_SHUTTING_DOWN && strncmp(fault->story, "wipyd ", 6) != 0;
+    struct fault cause;
 
-    snprintf(story, sizeof story, "%s", job->status.fault.story);
-    note_attempt(fleet, job, story);
+    fault_set(&cause, fault->code, "%s%s", was_stopped ? "wipyd was stopped " : "", fault->story);
+    note_attempt(fleet, job, cause.story);
     if (job->record.attempts >= fleet->config->attempts) {
         fault_set(&job->status.fault, WIPYD_ERROR_TOO_MANY_ATTEMPTS, "%u times; the last time: %s",
-                  job->record.attempts, story);
+                  job->record.attempts, cause.story);
         job->status.state = WIPYD_JOB_STATE_FAILED;
         fleet_job_note_outcome(fleet, job);
         fleet_job_end(fleet, job);
@@ -247,6 +249,8 @@ enum wipyd_error fleet_cancel(struct fleet *fleet, struct fleet_job *job, struct
                          wipyd_job_state_word(job->record.state));
     if (!job->device) {
         fleet_job_end_with(fleet, job, WIPYD_ERROR_CANCELLED, "while its board was away");
+        for (unsigned i = 0; i < fleet->n_devices; i++)
+            attendance_job_given_up(fleet->devices[i], job->id);
         return WIPYD_ERROR_NONE;
     }
     /* Also for an attempt that has not begun, or is just ending in an unplug. */
@@ -343,8 +347,8 @@ static int load_job(struct fleet *fleet, const struct job_record *record) {
         return 0;
     }
     if (was_killed) {
-        fault_set(&job->status.fault, WIPYD_ERROR_SHUTTING_DOWN, "wipyd ended without notice while %s",
-                  wipyd_phase_label(job->status.phase));
+        /* The phase that is on record is not the last one. */
+        fault_set(&job->status.fault, WIPYD_ERROR_SHUTTING_DOWN, "wipyd ended without notice");
         if (!job->record.attempts)
             job->record.attempts = 1;
         fleet_job_cut_off(fleet, job);
