@@ -116,6 +116,16 @@ static bool was_cut_off(const struct fleet_job *job) {
            (code == WIPYD_ERROR_PORT_GONE || code == WIPYD_ERROR_SHUTTING_DOWN);
 }
 
+/* Its board was plugged in again before the attempt had found out that it was gone. */
+static void wake_waiting(struct fleet *fleet) {
+    for (unsigned i = 0; !fleet->is_closing && i < fleet->n_devices; i++) {
+        struct fleet_device *device = fleet->devices[i];
+
+        if (!device->job && device->decided.is_job_under_way)
+            attend(device, "a job has ended");
+    }
+}
+
 static void on_flash_finished(void *userdata, struct flash_job *flash) {
     struct fleet *fleet = userdata;
     struct fleet_job *job = job_of(fleet, flash);
@@ -143,6 +153,7 @@ static void on_flash_finished(void *userdata, struct flash_job *flash) {
     }
     /* The device may go away in this. */
     attendance_job_ended(device, job);
+    wake_waiting(fleet);
     fleet_close_when_idle(fleet);
 }
 
@@ -211,6 +222,7 @@ static void fail_to_begin(struct fleet *fleet, struct fleet_job *job, const stru
     device->job = NULL;
     fleet_job_end_with(fleet, job, fault->code, fault->story);
     attendance_job_ended(device, job);
+    wake_waiting(fleet);
 }
 
 void fleet_job_begin(struct fleet_job *job) {

@@ -153,6 +153,8 @@ void fleet_facts(struct fleet *fleet, const struct fleet_device *device, struct 
     take_port(fleet, device, ret);
     take_board(fleet, device, ret);
     take_candidate(fleet, ret);
+    if (device->is_present)
+        ret->is_job_under_way |= fleet_job_is_leaving(fleet, ret->mac, device->slot);
     ret->attempts_max = fleet->config->attempts;
     pending = fleet_job_pending(fleet, ret->mac, device->slot);
     if (pending) {

@@ -135,6 +135,8 @@ bool fleet_jobs_are_idle(const struct fleet *fleet);
 void fleet_jobs_free(struct fleet *fleet);
 /* The job that was cut off and belongs to that board, or where it never reached one, to that slot. */
 struct fleet_job *fleet_job_pending(struct fleet *fleet, const char *mac, const char *slot);
+/* A job of that board, or of that slot, that has yet to find out that its port went away. */
+bool fleet_job_is_leaving(struct fleet *fleet, const char *mac, const char *slot);
 /* What a person is to do after a job. */
 void fleet_job_advise(struct fleet *fleet, uint32_t id, const char *advice);
 /* The firmware that a job has written has started; release: what it said of itself, may be empty. */

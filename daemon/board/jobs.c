@@ -62,6 +62,17 @@ struct fleet_job *fleet_job_pending(struct fleet *fleet, const char *mac, const 
     return NULL;
 }
 
+bool fleet_job_is_leaving(struct fleet *fleet, const char *mac, const char *slot) {
+    for (unsigned i = 0; i < fleet->n_jobs; i++) {
+        const struct fleet_job *job = fleet->jobs[i];
+
+        if (job->device && !is_over(job) && job->device->attendance->is_removed &&
+            (*job->record.mac ? !strcmp(job->record.mac, mac) : !strcmp(job->record.slot, slot)))
+            return true;
+    }
+    return false;
+}
+
 static void free_job(struct fleet_job *job) {
     flash_job_free(job->flash);
     firmware_package_unref(job->package);
