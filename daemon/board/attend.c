@@ -88,6 +88,8 @@ void attend(struct fleet_device *device, const char *event) {
     }
     if (attendance->was_flashed_now)
         fleet_job_advise(fleet, attendance->flashed_job, device->advice);
+    else if (state.pending_job && !device->job && *device->advice)
+        fleet_job_advise(fleet, state.pending_job, device->is_present ? device->advice : PLUG_IN_AGAIN);
     if (!attendance->is_removed)
         fleet->events->on_device_changed(fleet->userdata, device);
     act(attendance, rule->verdict);

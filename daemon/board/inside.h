@@ -13,6 +13,10 @@
 /* Text into an array; what doesn't fit is cut. */
 #define COPY(to, from) snprintf(to, sizeof(to), "%s", from)
 
+/* What a person is to do for a job that was cut off, unless its board is there and wants more. */
+#define PLUG_IN_AGAIN "Plug the board in again: the job goes on by itself."
+#define RUN_AGAIN     "The job goes on by itself when wipyd runs again."
+
 /* A folder whose entries tell whether ports from the configuration are there; several may share one. */
 struct folder_watch {
     uv_fs_event_t event;

@@ -18,10 +18,6 @@ enum {
     JOBS_FINISHED_MAX = 128,
 };
 
-/* What people are told of a job that was cut off. */
-#define GOES_ON       "Plug the board in again: the job goes on by itself."
-#define GOES_ON_LATER "The job goes on by itself when wipyd runs again."
-
 static void arm_expiry(struct fleet *fleet);
 
 bool fleet_job_can_be_cut_off(const struct job_record *record) {
@@ -232,7 +228,7 @@ void fleet_job_cut_off(struct fleet *fleet, struct fleet_job *job) {
     COPY(job->record.error, wipyd_error_bus_name(job->status.fault.code));
     COPY(job->record.error_text, story);
     job->status.finished_us = 0;
-    COPY(job->status.user_action, fleet->is_closing ? GOES_ON_LATER : GOES_ON);
+    COPY(job->status.user_action, fleet->is_closing ? RUN_AGAIN : PLUG_IN_AGAIN);
     fleet_job_keep(fleet, job);
     fleet_job_tell(fleet, job);
 }
@@ -364,7 +360,7 @@ static int load_job(struct fleet *fleet, const struct job_record *record) {
             job->record.attempts = 1;
         fleet_job_cut_off(fleet, job);
     } else {
-        COPY(job->status.user_action, GOES_ON);
+        COPY(job->status.user_action, PLUG_IN_AGAIN);
     }
     return 0;
 }
