@@ -1,164 +1,48 @@
-"""Every phase of a job x {unplug, cancel, daemon killed, board reset, power cut, no reply, garbage, silence}; then a flash that
-succeeds and a flash file that is right.
+"""Every phase of a job x {unplug, cancel, daemon killed, daemon ended, board reset, power cut, no reply, garbage, silence}; then a
+job that goes on by itself, or another flash, and a flash file that is right.
 
-The phases are read from proto/phase.h: a new one fails test_every_phase_has_a_moment until it stands in MOMENTS, or in
-NO_MOMENT with the reason. The simulator holds the job in its phase by answering late; that it is in that phase is read
-over D-Bus before anything happens to it.
+Boards on ports from the configuration; test_cut_off.py has them on USB. moments.py has the phases. That a job is in its
+phase is read over D-Bus before anything happens to it.
 """
 import os
 import time
 
 import packages
-from harness import CONFIG, DEVICE, FINAL, JOB, MB, OURS, Bench, Variant, lived_in_flash, memfd, phases, takes, wait_for
+from harness import DEVICE, FINAL, JOB, MB, Bench, Variant, lived_in_flash, memfd, phases, takes, wait_for
+from moments import BAUD, HOLD_MS, MOMENTS, NO_MOMENT, Scene
 
-BAUD = 230400  # a rate to climb to, so that raise-baud and finish have something to do
-HOLD_MS = 400  # below every time limit of the link but SYNC's
-
-
-class Stage:
-    """Held at the nth OP; nth may depend on what the dry run counted."""
-
-    def __init__(self, op, nth=1):
-        self.op, self.nth = op, nth
-
-    def fault(self, counts, action):
-        nth = self.nth(counts) if callable(self.nth) else self.nth
-        return f"on={self.op},nth={nth} do={action}"
+SETTLE = "[boards]\nsettle = 50\n"
+MANAGER = "org.wipyd1.Manager"
 
 
-class Moment:
-    def __init__(self, phase, *stages, n_written=0, mid_frame=False):
-        self.phase, self.stages, self.n_written, self.mid_frame = phase, stages, n_written, mid_frame
+class Case(Scene):
+    options = ("--fast",)
 
+    def set_up(self):
+        self.bench = Bench([dict(flash=self.before, options=self.options)], config=SETTLE, connect_timeout=15).__enter__()
+        self.make_package()
+        if self.moment.stages:
+            self.rehearse()
 
-# At the third piece two are verified already, and one more is an erased one.
-MOMENTS = {
-    "prepare": Moment("prepare"),
-    "sync": Moment("sync"),
-    "identify": Moment("identify", Stage("READ_REG", 5)),
-    "plan": Moment("plan", Stage("READ_FLASH_SLOW", 2)),
-    "raise_baud": Moment("raise-baud", Stage("CHANGE_BAUDRATE")),
-    "compare": Moment("compare", Stage("MD5", 4)),
-    "save": Moment("save", Stage("MD5", lambda counts: counts["MD5"] + 1)),
-    "save_in_the_middle_of_a_sector": Moment("save", Stage("READ_FLASH_SLOW", lambda counts: counts["READ_FLASH_SLOW"] + 20)),
-    "begin_of_an_erase": Moment("begin", Stage("FLASH_BEGIN")),
-    "begin": Moment("begin", Stage("DEFL_BEGIN", 3), n_written=2),
-    "write": Moment("write", Stage("DEFL_BEGIN", 3), Stage("DEFL_DATA", 3), n_written=2),
-    "write_in_the_middle_of_a_frame": Moment("write", Stage("DEFL_BEGIN", 3), Stage("DEFL_DATA", 2), n_written=2, mid_frame=True),
-    "verify": Moment("verify", Stage("DEFL_BEGIN", 3), Stage("MD5"), n_written=2),
-    "guard_check": Moment("guard-check", Stage("DEFL_BEGIN", lambda counts: counts["differ"]), Stage("MD5", 2), n_written=4),
-    "finish": Moment("finish", Stage("CHANGE_BAUDRATE", 2), n_written=4),
-}
-NO_MOMENT = {
-    "queued": "a job leaves it in the same turn of the loop: see test_cancel_right_behind_the_call",
-    "open": "opening a pty is one system call",
-    "reset": "a pty has no DTR and RTS: passed in no time; tests/vm has lines",
-    "protect": "decides on what identify has read: no byte on the wire",
-    "boot-check": "a pty has no DTR and RTS: passed in no time; tests/vm has lines",
-    "done": "the job is over",
-}
+    def start(self, **options):
+        self.path = self.bench.start_flash(self.package, **(options or dict(baud=BAUD)))
 
-
-class Case:
-    def __init__(self, moment):
-        self.moment = moment
-
-    def __enter__(self):
-        self.before = lived_in_flash(4 * MB)
-        self.bench = Bench([dict(flash=self.before)], connect_timeout=15).__enter__()
-        try:
-            # A large one takes a while to unpack.
-            self.package = self.bench.package(app_bytes=1_700_000 if self.moment.phase == "prepare" else 200_000)
-            self.wanted = packages.expected_flash(self.package, 4 * MB, self.before)
-            if self.moment.stages:
-                self._rehearse()
-        except BaseException as problem:
-            self.bench.__exit__(type(problem), problem, None)
-            raise
-        return self
-
-    def __exit__(self, *problem):
-        self.bench.__exit__(*problem)
-
-    def _rehearse(self):
-        """A dry run counts what comes before the first write."""
-        job = self.bench.flash_well(self.package, dry_run=True, baud=BAUD)
-        self.counts = dict(self.bench.board.status()["commands"])
-        self.counts["differ"] = sum(region[2] == "write" and region[4] == "differs" for region in job["Regions"])
-
-    # ---- to the moment ----
-    def struck(self):
-        wait_for(lambda: self.bench.board.status()["faults_pending"] == 0, 10, f"{self.moment.phase} is reached")
-
-    def reach(self, action):
-        """Starts the job; when this comes back, action has happened to the last stage's reply."""
-        board, moment = self.bench.board, self.moment
-        if moment.phase == "sync":
-            board.ask("jumper off")
-            board.ask("reset")
-            board.wait("state", "running")
-        last = moment.stages[-1] if moment.stages else None
-        for stage in moment.stages:
-            what = action if stage is last else f"delay-reply,{HOLD_MS}"
-            board.fault(stage.fault(self.counts if stage is moment.stages[0] else {}, what))
-            if stage is moment.stages[0]:
-                self.path = self.bench.start_flash(self.package, baud=BAUD)
-            self.struck()
-        if not moment.stages:
-            self.path = self.bench.start_flash(self.package, baud=BAUD)
-
-    def check_phase(self):
-        if not self.moment.stages:
-            wait_for(lambda: self.bench.bus.get(self.path, JOB, "Phase") == self.moment.phase, 10, self.moment.phase)
-        job = self.bench.job(self.path)
-        assert job["Phase"] == self.moment.phase, f"in {job['Phase']}, not in {self.moment.phase}"
-        assert job["State"] in ("running", "waiting"), job["State"]
-        self.first = job
-        written = sum(region[4] == "written" for region in job["Regions"])
-        assert written >= self.moment.n_written, f"{written} regions are written"
-
-    # ---- afterwards ----
-    def check_end(self, state, error="", phase=None):
-        job = self.bench.wait_job(self.path)
-        assert (job["State"], job["Error"]) == (state, OURS + error if error else ""), \
-            (job["State"], job["Phase"], job["Error"], job["ErrorText"])
-        assert job["Phase"] == (phase or self.moment.phase), job["Phase"]
-        assert not error or job["ErrorText"], "a story"
-        assert self.bench.device()["Job"] == "/"
-        self.first = job
-        return job
-
-    def check_flash_so_far(self):
-        now = self.bench.board.flash()
-        assert now[CONFIG] == self.before[CONFIG], "the config block has changed"
-        assert now[0x9000:0x10000] == self.before[0x9000:0x10000], "NVS has changed"
-        assert now[0x380000:0x3FF000] == self.before[0x380000:0x3FF000], "the file system has changed"
-        return now
+    def begin_sync(self):
+        board = self.bench.board
+        board.ask("jumper off")
+        board.ask("reset")
+        board.wait("state", "running")
+        self.start()
 
     def check_second_flash(self):
         """Sends what isn't right yet, nothing else; then all is right."""
-        self.bench.board.wait("busy", False)  # what the chip had begun, it finishes
         now = self.check_flash_so_far()
-        done_before = {region[:2] for region in self.first["Regions"] if region[4] == "written"}
-        job = self.bench.flash_well(self.package, baud=BAUD)
-        wrong = 0
-        for offset, size, _, name, state in job["Regions"]:
-            is_right = now[offset:offset + size] == self.wanted[offset:offset + size]
-            assert state == ("equal" if is_right else "written"), (hex(offset), name, state, is_right)
-            assert is_right or (offset, size) not in done_before, f"0x{offset:x} was verified once"
-            wrong += 0 if is_right else size
-        assert job["BytesTotal"] == job["BytesDone"] == wrong, (job["BytesTotal"], wrong)
-        assert self.bench.board.flash() == self.wanted
-        for saved in self.bench.state.glob("backup/30aea4010203/*/config.bin"):
-            assert saved.read_bytes() == self.before[CONFIG]
-        left = [path.name for path in self.bench.state.glob("backup/30aea4010203/.*")]
-        assert not left or self.killed, f"half a backup: {left}"
-
-    killed = False
+        self.check_sent_what_was_wrong(self.bench.flash_well(self.package, baud=BAUD), now)
 
     def finished_by_itself(self):
         job = self.bench.wait_job(self.path)
         assert job["State"] == "done", (job["State"], job["Phase"], job["Error"], job["ErrorText"])
+        assert job["Attempts"] == []
         self.first = job
         assert self.bench.board.flash() == self.wanted
         self.check_second_flash()
@@ -169,18 +53,22 @@ class Case:
 def unplug(case):
     board = case.bench.board
     if case.moment.mid_frame:
-        strike_mid_frame(case, "unplug")
+        case.strike_mid_frame("unplug")
     else:
         case.reach(f"delay-reply,{HOLD_MS}")
         case.check_phase()
         board.ask("unplug")
-    case.check_end("failed", "PortGone", phase="open" if case.moment.phase == "prepare" else None)
-    assert "board" in case.first["ErrorText"]
-    case.check_flash_so_far()
+    job = case.wait_interrupted()
+    # What was unpacked was unpacked: that the port is gone is seen when it is opened.
+    assert job["Phase"] == ("open" if case.moment.phase == "prepare" else case.moment.phase), job["Phase"]
+    wait_for(lambda: not case.bench.device()["Present"], 5, "the unplug is seen")
+    told = case.bench.device()
+    assert told["Job"] == "/" and told["Advice"] == "Plug the board in again.", told
+    now = case.check_flash_so_far()
+    board.ask("jumper on")
     board.ask("plug")
-    board.download()
-    wait_for(lambda: case.bench.device()["Present"], 5, "the port is seen")
-    case.check_second_flash()
+    case.check_went_on(now, str(board.tty))
+    assert case.bench.device()["Job"] == "/"
 
 
 def cancel(case):
@@ -203,30 +91,45 @@ def cancel(case):
     return time.monotonic() - started
 
 
-def kill_daemon(case):
-    """The next daemon finds the ROM wherever it was left, without a reset."""
-    board = case.bench.board
-    if case.moment.mid_frame:
-        mid_frame_by_pacing(case, case.bench.kill_wipyd)
-    else:
-        case.reach(f"delay-reply,{HOLD_MS}")
-        case.check_phase()
-        case.bench.kill_wipyd()
-    case.killed = True
-    board.wait("host_open", False)
-    resets = board.status()["resets"]
-    if case.moment.phase == "sync":
-        board.download()
-        resets += 1
-    case.bench.start_wipyd()
-    case.check_second_flash()
-    assert board.status()["resets"] == resets
+def end_of_the_daemon(end, reason):
+    """The next daemon finds the ROM wherever it was left, without a reset, and the same job goes on by itself."""
+    def happen(case):
+        board = case.bench.board
+
+        def cut():
+            # A daemon that dies before the job is on disk never had it: who asks for the history waits for that.
+            case.bench.bus.call("/org/wipyd1", MANAGER, "History", "a{sv}", {})
+            end(case.bench)
+        if case.moment.mid_frame:
+            mid_frame_by_pacing(case, cut, ends_the_frame=end is ended)
+        else:
+            case.reach(f"delay-reply,{HOLD_MS}")
+            case.check_phase()
+            cut()
+        case.killed = end is Bench.kill_wipyd
+        board.wait("host_open", False)
+        resets = board.status()["resets"]
+        if case.moment.phase == "sync":
+            board.download()
+            resets += 1
+        now = case.check_flash_so_far()
+        case.bench.start_wipyd()
+        job = case.check_went_on(now, reason)
+        assert job["Id"] == case.first["Id"]
+        assert board.status()["resets"] == resets
+    return happen
+
+
+def ended(bench):
+    bench.stop_wipyd()
+    bench.connection.close()
+    bench.connection = None
 
 
 def by_hand(request):
     def happen(case):
         if case.moment.mid_frame:
-            strike_mid_frame(case, request)
+            case.strike_mid_frame(request)
         else:
             case.reach(f"delay-reply,{HOLD_MS}")
             case.check_phase()
@@ -260,42 +163,33 @@ def silence(case):
     case.finished_by_itself()
 
 
-INTERRUPTIONS = {"unplug": unplug, "cancel": cancel, "kill": kill_daemon, "reset": by_hand("reset"), "power_cut": by_hand("power-cut"),
+INTERRUPTIONS = {"unplug": unplug, "cancel": cancel,
+                 "kill": end_of_the_daemon(Bench.kill_wipyd, "without notice"), "end": end_of_the_daemon(ended, "was stopped"),
+                 "reset": by_hand("reset"), "power_cut": by_hand("power-cut"),
                  "no_reply": no_reply, "garbage": garbage, "silence": silence}
 ON_A_REPLY = ("no_reply", "garbage", "silence")
 
 
 # ---- in the middle of a frame ----------------------------------------------------------------------------------------
 
-def strike_mid_frame(case, action):
-    """The simulator strikes by itself when half of a block is in."""
-    board, moment = case.bench.board, case.moment
-    board.fault(moment.stages[0].fault(case.counts, f"delay-reply,{HOLD_MS}"))
-    case.path = case.bench.start_flash(case.package, baud=BAUD)
-    case.struck()
-    case.first = case.bench.job(case.path)
-    board.fault(f"on=DEFL_DATA,nth={moment.stages[1].nth},moment=mid-frame do={action}")
-    case.struck()
-
-
-def mid_frame_by_pacing(case, act):
+def mid_frame_by_pacing(case, act, ends_the_frame=False):
     """A board that takes its time: the blocks of a piece need half a second each."""
     board = case.bench.board
     board.fault(case.moment.stages[0].fault(case.counts, f"delay-reply,{HOLD_MS}"))
-    case.path = case.bench.start_flash(case.package)  # at 115200
+    case.start(connect_timeout=15)  # at 115200
     case.struck()
     n_before = board.status()["rx_bytes"]
     wait_for(lambda: board.status()["rx_bytes"] > n_before + 9000, 10, "the middle of the second block")
     case.check_phase()
     frames = board.count("DEFL_DATA")
     act()
-    assert board.count("DEFL_DATA") == frames, "the frame was over already"
+    assert ends_the_frame or board.count("DEFL_DATA") == frames, "the frame was over already"
 
 
 # ---- the matrix ------------------------------------------------------------------------------------------------------
 
 def make(name, moment, what):
-    paced = moment.mid_frame and what in ("cancel", "kill")
+    paced = moment.mid_frame and what in ("cancel", "kill", "end")
 
     @takes(6 if what in ON_A_REPLY else 8 if paced else 2)
     def test():
@@ -309,18 +203,11 @@ def make(name, moment, what):
 class PacedCase(Case):
     """Wire at its rate, but a flash that takes no time."""
 
-    def __enter__(self):
-        self.before = lived_in_flash(4 * MB)
-        quick = ("--timings", "sector_us=1,block_us=1,page_us=1,md5_us_per_kib=1")
-        self.bench = Bench([dict(flash=self.before, options=quick)], connect_timeout=15).__enter__()
-        try:
-            self.package = self.bench.package(app_bytes=100_000)
-            self.wanted = packages.expected_flash(self.package, 4 * MB, self.before)
-            self.counts = {}
-        except BaseException as problem:
-            self.bench.__exit__(type(problem), problem, None)
-            raise
-        return self
+    options = ("--timings", "sector_us=1,block_us=1,page_us=1,md5_us_per_kib=1")
+
+    def set_up(self):
+        self.bench = Bench([dict(flash=self.before, options=self.options)], config=SETTLE, connect_timeout=15).__enter__()
+        self.make_package(app_bytes=100_000)
 
 
 for name, moment in MOMENTS.items():
@@ -355,41 +242,81 @@ def test_cancel_right_behind_the_call():
         bench.flash_well(package)
 
 
+@takes(8)
 def test_killed_again_and_again_comes_to_an_end():
     """A daemon that dies every few blocks: each time what was verified stays, so the work gets less."""
     before = lived_in_flash(4 * MB)
-    with Bench([dict(flash=before)]) as bench:
+    with Bench([dict(flash=before)], config=SETTLE + "[flash]\nattempts = 20\n") as bench:
         package = bench.package(app_bytes=300_000)
-        totals = []
-        for n in range(20):
+        totals, path = [], None
+        for _ in range(20):
             bench.board.fault(f"on=DEFL_BEGIN,nth=2 do=delay-reply,{HOLD_MS}")
-            path = bench.start_flash(package)
+            if path:
+                bench.start_wipyd()
+            else:
+                path = bench.start_flash(package)
             wait_for(lambda: bench.board.status()["faults_pending"] == 0 or bench.job(path)["State"] == "done", 10, "a block")
             job = bench.job(path)
             totals.append(job["BytesTotal"])
             if job["State"] == "done":
                 break
             bench.kill_wipyd()
-            bench.start_wipyd()
         bench.board.fault("clear")
         assert totals == sorted(totals, reverse=True) and len(totals) > 4 and job["State"] == "done", totals
+        assert len(job["Attempts"]) == len(totals) - 1, job
         assert bench.board.flash() == packages.expected_flash(package, 4 * MB, before)
 
 
-def test_unplugged_and_cancelled_at_once():
-    with Bench() as bench:
+def cut_and_cancelled(act):
+    """Whichever the daemon hears of first, the job is cancelled, and nothing goes on by itself."""
+    with Bench(config=SETTLE) as bench:
         package = bench.package(app_bytes=200_000)
-        bench.board.fault(f"on=DEFL_DATA,nth=3 do=delay-reply,{HOLD_MS}")
-        path = bench.start_flash(package)
-        wait_for(lambda: bench.board.count("DEFL_DATA") == 3, 10, "the third block")
-        bench.bus.call(path, JOB, "Cancel")
-        bench.bus.call(path, JOB, "Cancel")  # twice does no harm
-        bench.board.ask("unplug")
-        job = bench.wait_job(path)
-        assert job["State"] == "cancelled", job
-        bench.board.ask("plug")
-        bench.board.download()
+        for nth in (1, 2, 3):
+            bench.board.fault(f"on=DEFL_DATA,nth={nth} do=delay-reply,{HOLD_MS}")
+            path = bench.start_flash(package)
+            wait_for(lambda: bench.board.status()["faults_pending"] == 0, 10, "a block")
+            act(bench, lambda: bench.bus.call(path, JOB, "Cancel"))
+            job = bench.wait_job(path)
+            assert job["State"] == "cancelled" and job["Attempts"] == [], job
+            wait_for(lambda: not bench.device()["Present"], 5, "the unplug is seen")
+            assert bench.device()["Advice"] == "", bench.device()
+            bench.board.ask("plug")
+            bench.board.download()
+            wait_for(lambda: bench.device()["Rule"] == "by-hand", 5, "nobody waits for it")
         bench.flash_well(package)
+
+
+def test_cancelled_and_then_unplugged_at_once():
+    def act(bench, stop):
+        stop()
+        stop()  # twice does no harm
+        bench.board.ask("unplug")
+    cut_and_cancelled(act)
+
+
+def test_unplugged_and_then_cancelled_at_once():
+    def act(bench, stop):
+        bench.board.ask("unplug")
+        stop()
+    cut_and_cancelled(act)
+
+
+@takes(3)
+def test_unplugged_right_when_the_job_begins():
+    """Before, in the middle of, and after the call, without a look at where the job is."""
+    with Bench(config=SETTLE + "[flash]\nattempts = 100\n") as bench:
+        package = bench.package(app_bytes=30_000)
+        for ms in (0, 1, 3, 10, 30):
+            path = bench.start_flash(package)
+            time.sleep(ms / 1000)
+            bench.board.ask("unplug")
+            wait_for(lambda: not bench.device()["Present"], 5, "the unplug is seen")
+            wait_for(lambda: bench.bus.get(path, JOB, "State") in ("interrupted", *FINAL), 10, "the end of the attempt")
+            bench.board.ask("plug")
+            job = bench.wait_job(path)
+            assert job["State"] == "done", job
+            bench.board.wait("busy", False)
+            assert bench.board.flash() == packages.expected_flash(package, 4 * MB, b"\xff" * 4 * MB)
 
 
 def test_interrupted_identify():
