@@ -97,6 +97,7 @@ static const char *const migrations[] = {
     "  error_text TEXT NOT NULL,"
     "  restore_mac TEXT NOT NULL,"
     "  restore_backup TEXT NOT NULL,"
+    "  restore_parts INTEGER NOT NULL,"
     "  confirmed_release TEXT NOT NULL,"
     "  started_us INTEGER NOT NULL,"
     "  finished_us INTEGER NOT NULL"

@@ -39,6 +39,7 @@ static const struct column columns[] = {
     COLUMN(job_record, error_text),
     COLUMN(job_record, restore_mac),
     COLUMN(job_record, restore_backup),
+    COLUMN(job_record, restore_parts),
     COLUMN(job_record, confirmed_release),
     COLUMN(job_record, started_us),
     COLUMN(job_record, finished_us),

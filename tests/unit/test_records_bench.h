@@ -154,6 +154,7 @@ static inline struct job_record *make_job(uint32_t id, enum wipyd_job_state stat
     set_text(job->error_text, "region 0x10000: block 37");
     set_text(job->restore_mac, OTHER_MAC);
     set_text(job->restore_backup, "20240101T000000.000Z-1");
+    job->restore_parts = 5;
     set_text(job->confirmed_release, "1.20.2.r5");
     job->started_us = 1700000000000000u + id;
     job->finished_us = 1800000000000000u;
