@@ -307,12 +307,21 @@ static void on_default_policy(void *userdata) {
     reconsider_all(fleet, "wishes have changed");
 }
 
+/* Not before: a daemon that is killed in between would go on with a job that has lost its package. */
+static void on_job_over(void *userdata, const struct job_record *job) {
+    struct fleet *fleet = userdata;
+
+    if (job->is_spooled && fleet->spool)
+        spool_remove(fleet->spool, job->id);
+}
+
 static const struct ledger_events ledger_events = {
     .on_board = on_board,
     .on_board_forgotten = on_board_forgotten,
     .on_slot = on_slot,
     .on_slot_forgotten = on_slot_forgotten,
     .on_default_policy = on_default_policy,
+    .on_job_over = on_job_over,
 };
 
 void fleet_on_firmware(struct fleet *fleet) {

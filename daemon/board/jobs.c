@@ -177,8 +177,6 @@ void fleet_job_end(struct fleet *fleet, struct fleet_job *job) {
     COPY(record->error, has_fault ? wipyd_error_bus_name(job->status.fault.code) : "");
     COPY(record->error_text, has_fault ? job->status.fault.story : "");
     job->expires_ms = uv_now(fleet->loop) + JOB_STAYS_MS;
-    if (record->is_spooled)
-        spool_remove(fleet->spool, job->id);
     fleet_job_keep(fleet, job);
     fleet_job_tell(fleet, job);
     arm_expiry(fleet);

@@ -94,6 +94,11 @@ static bool is_over(const struct ledger *ledger, const struct book_entry *entry)
     return wipyd_job_state_is_final(job->state) && job->id != ledger->last_job && !entry->is_behind;
 }
 
+static void tell_if_over(struct ledger *ledger, const struct job_record *job) {
+    if (wipyd_job_state_is_final(job->state))
+        ledger->events.on_job_over(ledger->userdata, job);
+}
+
 static void settle_learn(struct errand *errand) {
     struct book_entry *entry = find(errand);
     struct book *jobs = &errand->ledger->books[BOOK_JOBS];
@@ -102,6 +107,8 @@ static void settle_learn(struct errand *errand) {
         log_failure(errand);
     if (entry && !errand->is_needless)
         mark_by_outcome(errand, entry);
+    if (errand->r == 0 && !errand->is_needless && errand->book == BOOK_JOBS)
+        tell_if_over(errand->ledger, (const struct job_record *)errand->record);
     if (errand->next)
         return; /* one of these may be about a job that is over */
     for (unsigned i = jobs->n; i-- > 0;)

@@ -35,6 +35,7 @@ struct bench {
     struct work_queue *queue;
     struct ledger *ledger;
     unsigned n_boards, n_new_boards, n_boards_gone, n_slots, n_new_slots, n_slots_gone, n_policies, n_closed;
+    unsigned n_jobs_over, last_job_over;
     struct rlimit unlimited;
     struct answer late_answer; /* of what is put while it closes */
 };
@@ -96,6 +97,14 @@ static void on_default_policy(void *userdata) {
     bench->n_policies++;
 }
 
+static void on_job_over(void *userdata, const struct job_record *job) {
+    struct bench *bench = userdata;
+
+    assert_true(wipyd_job_state_is_final(job->state));
+    bench->last_job_over = job->id;
+    bench->n_jobs_over++;
+}
+
 static void on_closed(void *userdata) {
     struct bench *bench = userdata;
 
@@ -103,8 +112,8 @@ static void on_closed(void *userdata) {
 }
 
 static void open_ledger(struct bench *bench) {
-    static const struct ledger_events EVENTS = { on_board, on_board_forgotten, on_slot, on_slot_forgotten,
-                                                 on_default_policy };
+    static const struct ledger_events EVENTS = { on_board,          on_board_forgotten, on_slot,
+                                                 on_slot_forgotten, on_default_policy,  on_job_over };
     struct fault fault = { 0 };
 
     if (records_open(&bench->records, bench->folder.database, &fault))
@@ -531,6 +540,24 @@ static void job_may_be_put_again_when_it_is_over(void **state) {
     assert_int_equal(count(bench, "SELECT count(*) FROM job WHERE confirmed_release = 'second'"), 1);
 }
 
+static void that_a_job_is_over_is_told_when_it_is_on_disk(void **state) {
+    struct bench *bench = *state;
+
+    put_job(bench, 1, WIPYD_JOB_STATE_RUNNING);
+    put_job(bench, 2, WIPYD_JOB_STATE_RUNNING);
+    run_until_idle(bench);
+    assert_int_equal(bench->n_jobs_over, 0);
+    learn_board(bench, MAC, 1); /* in front of it */
+    put_job(bench, 1, WIPYD_JOB_STATE_CANCELLED);
+    learn_board(bench, MAC, 2);
+    assert_int_equal(bench->n_jobs_over, 0);
+    run_until(bench, &bench->n_jobs_over, 1);
+    assert_int_equal(bench->last_job_over, 1);
+    assert_int_equal(count(bench, "SELECT count(*) FROM job WHERE id = 1 AND state = 'cancelled'"), 1);
+    run_until_idle(bench);
+    assert_int_equal(bench->n_jobs_over, 1);
+}
+
 struct listed {
     unsigned n_calls;
     size_t n;
@@ -844,6 +871,7 @@ int main(void) {
         moment(default_policy_is_kept),
         moment(open_jobs_are_found_after_a_restart),
         moment(job_may_be_put_again_when_it_is_over),
+        moment(that_a_job_is_over_is_told_when_it_is_on_disk),
         moment(lists_hold_what_was_put_before),
         moment(asked_for_on_a_failing_disk_is_refused),
         moment(learned_on_a_failing_disk_is_written_later),
