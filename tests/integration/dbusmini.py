@@ -262,7 +262,9 @@ class Connection:
         reader = Reader(self.buffer[:body_at])
         reader.at = 12
         fields = dict(reader.get("a(yv)"))
-        reader = Reader(self.buffer[body_at:body_at + body_size], self.fds)
+        n_fds = fields.get(9, 0)
+        fds, self.fds = self.fds[:n_fds], self.fds[n_fds:]  # from here on they are the caller's
+        reader = Reader(self.buffer[body_at:body_at + body_size], fds)
         message = Message(kind, fields, [reader.get(one) for one in split(fields.get(8, ""))])
         self.buffer = self.buffer[body_at + body_size:]
         if kind == SIGNAL:
