@@ -193,6 +193,22 @@ static void on_frame(struct esp_link *link) {
     }
 }
 
+/* What follows a reply in the same breath came too early to belong to the next request; but it may be the
+ * boot log of a chip that was reset right after it. The reply lies in the decoder. */
+static void hear_rest(struct esp_link *link, const uint8_t *bytes, size_t size) {
+    const uint8_t *end;
+
+    for (; size; size--, bytes++) {
+        end = *bytes == 0xc0 ? memchr(bytes + 1, 0xc0, size - 1) : NULL;
+        if (!end) {
+            hear(link, bytes, 1);
+            continue;
+        }
+        size -= (size_t)(end - bytes);
+        bytes = end;
+    }
+}
+
 static void feed(struct esp_link *link, const uint8_t *bytes, size_t size) {
     for (size_t i = 0; i < size; i++) {
         /* Nothing was asked, so nothing is a frame: a stray delimiter must not swallow a boot log. */
@@ -215,9 +231,10 @@ static void feed(struct esp_link *link, const uint8_t *bytes, size_t size) {
             break;
         case SLIP_FRAME:
             on_frame(link);
-            /* What follows in the same breath came too early to belong to the next request. */
-            if (link->has_completion)
+            if (link->has_completion) {
+                hear_rest(link, &bytes[i + 1], size - i - 1);
                 return;
+            }
             break;
         }
     }
