@@ -141,6 +141,7 @@ static const struct {
     [DECISION_RULE_CUSTOM] = { .of = left_in_download },
     [DECISION_RULE_NOT_A_WIPY] = { .of = left_in_download },
     [DECISION_RULE_FAILED_BEFORE] = { .text = "Check cable and supply, then flash it with wipyctl flash." },
+    [DECISION_RULE_ENDED] = { .text = "Plug the board in again, or flash it with wipyctl flash." },
     [DECISION_RULE_ASK] = { .text = ON_COMMAND },
     [DECISION_RULE_ASK_REPORT] = { .of = reported },
     [DECISION_RULE_COACHED_OUT] = { .of = let_go },

@@ -64,6 +64,8 @@ static const struct {
     { "chosen", STATE_DOWNLOAD, "is_chosen=1", OFF },
     { "chosen", STATE_RUNNING, "is_chosen=1", "" },
     { "failed-before", STATE_DOWNLOAD, "failures=3", "Check cable and supply, then flash it with wipyctl flash." },
+    { "ended", STATE_DOWNLOAD, "has_ended_now=1", "Plug the board in again, or flash it with wipyctl flash." },
+    { "ended", STATE_RUNNING, "has_ended_now=1 is_armed=1", "Plug the board in again, or flash it with wipyctl flash." },
     { "ask", STATE_DOWNLOAD, "policy=ask", "Flash it with wipyctl flash." },
     { "flash-older", STATE_DOWNLOAD, "", "" },
     { "ask-report", STATE_RUNNING, "policy=ask", "" },
