@@ -107,11 +107,11 @@ void board_set_baud(struct board *b, uint32_t baud, uint32_t clkdiv) {
 }
 
 bool board_gpio0_is_low(const struct board *b) {
-    return b->jumper || (b->dtr && !b->rts);
+    return b->jumper || (b->dtr && !b->rts && !b->set.lines_dead);
 }
 
 static bool en_is_low(const struct board *b) {
-    return b->rts && !b->dtr;
+    return b->rts && !b->dtr && !b->set.lines_dead;
 }
 
 // ---- reset and power

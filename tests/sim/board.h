@@ -61,6 +61,7 @@ struct repl {
 struct board_settings {
     bool no_tx_log;       // GPIO15 low: the ROM prints nothing
     bool ignore_baud;     // CHANGE_BAUDRATE is acknowledged, nothing more
+    bool lines_dead;      // DTR and RTS lead nowhere, as on the Expansion Board 2.0
     uint32_t block_max;   // 0 = the loader's own
     bool main_py_endless; // the firmware's main.py never ends: no banner
 };

@@ -30,6 +30,7 @@ const char control_help[] =
     "  fault clear | faults\n"
     "  set no-tx-log on|off       GPIO15 low: no boot log\n"
     "  set rx-dead on|off         host to chip broken      set tx-dead on|off     chip to host broken\n"
+    "  set lines-dead on|off      DTR and RTS lead nowhere\n"
     "  set flash-id HEX           JEDEC word               set magic HEX          chip magic\n"
     "  set efuse WORD HEX         an eFuse word            set xtal-error PERCENT of the ROM's estimate\n"
     "  set baud-fail RATE on|off  all is garbled at RATE and above\n"
@@ -230,6 +231,7 @@ static const struct {
 } switches[] = {
     { "no-tx-log", offsetof(struct board, set.no_tx_log) },
     { "ignore-baud", offsetof(struct board, set.ignore_baud) },
+    { "lines-dead", offsetof(struct board, set.lines_dead) },
     { "rx-dead", offsetof(struct board, wire.set.rx_dead) },
     { "tx-dead", offsetof(struct board, wire.set.tx_dead) },
 };

@@ -108,12 +108,16 @@ static void on_friendly_byte(struct board *b, uint8_t byte) {
     if (r->len > 0 && (byte == CTRL_A || byte == CTRL_B))
         return;
     switch (byte) {
+    // On a line that has text already these only move the cursor.
     case CTRL_A:
+        if (r->len > 0)
+            break;
         r->raw = true;
-        r->len = 0;
         board_print(b, "\r\nraw REPL; CTRL-B to exit\r\n>");
         break;
     case CTRL_B:
+        if (r->len > 0)
+            break;
         board_print(b, "\r\n");
         print_banner(b);
         break;
