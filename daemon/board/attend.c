@@ -95,6 +95,17 @@ void attend(struct fleet_device *device, const char *event) {
     act(attendance, rule->verdict);
 }
 
+/* Where the prompt may be asked, that goes before a reset. */
+static void look_armed(struct attendance *attendance) {
+    bool is_unknown = attendance->seen == BOARD_SEEN_NOTHING || attendance->seen == BOARD_SEEN_SILENT ||
+                      (attendance->seen == BOARD_SEEN_FIRMWARE && !*attendance->device->board.release);
+
+    if (!is_unknown || attendance->was_flashed_now || attendance->look_done || attendance->device->job)
+        return;
+    attendance->was_looked_at = false;
+    attendance->is_report_due = false; /* what is under way may not ask */
+}
+
 void attendance_reconsider(struct fleet_device *device, const char *event) {
     struct attendance *attendance = device->attendance;
     const struct decision_state *was = &device->decided;
@@ -109,8 +120,10 @@ void attendance_reconsider(struct fleet_device *device, const char *event) {
         return;
     attendance->is_coached_out = false;
     attendance->coach_until = 0;
-    if (is.is_armed && !was->is_armed)
+    if (is.is_armed && !was->is_armed) {
         attendance->was_reset = false;
+        look_armed(attendance);
+    }
     attend(device, event);
 }
 
@@ -216,7 +229,8 @@ static struct flash_visit_request new_request(const struct attendance *attendanc
                                           .device = attendance->device->name,
                                           .listen_ms = attendance->fleet->config->listen_ms,
                                           .version_at = version_at(attendance->fleet),
-                                          .syncs = attendance->syncs_left };
+                                          .syncs = attendance->syncs_left,
+                                          .syncs_stand = attendance->syncs_stand };
 }
 
 static void look(struct attendance *attendance) {
@@ -281,6 +295,10 @@ static void take_report(struct attendance *attendance, const struct flash_visit_
 
     attendance->syncs_left -= sent;
     attendance->has_lines = report->has_lines;
+    if (report->seen == BOARD_SEEN_FIRMWARE && !report->is_confirmed)
+        attendance->syncs_stand |= report->syncs > 0;
+    else if (!is_mere_listening)
+        attendance->syncs_stand = false;
     if (is_mere_listening && report->seen == BOARD_SEEN_SILENT)
         return;
     attendance->seen = report->seen;
@@ -560,6 +578,7 @@ static void forget_this_time(struct attendance *attendance) {
     attendance->seen = BOARD_SEEN_NOTHING;
     attendance->is_esp32 = attendance->is_encrypted = attendance->is_secure_boot = false;
     attendance->syncs_left = attendance->fleet->config->syncs;
+    attendance->syncs_stand = false;
     attendance->tries = 0;
     attendance->coach_until = 0;
 }

@@ -44,7 +44,8 @@ struct flash_visit_request {
                        typed in is wiped with DEL first, because on a line with text it does nothing */
     bool may_stop_program; /* with consent: Ctrl-C, raw REPL, uname; the program is started again after it */
     uint32_t version_at;   /* where the version is in an image that may be on the flash; 0: none known */
-    bool is_quiet;         /* send nothing at all: only listen (syncs counts for nothing) */
+    bool syncs_stand; /* at a prompt, from earlier visits, as if typed in: they are erased before Ctrl-B */
+    bool is_quiet;    /* send nothing at all: only listen (syncs counts for nothing) */
 };
 
 struct flash_visit_report {

@@ -110,7 +110,7 @@ static void on_talk(void *userdata, enum esp_outcome outcome, const struct esp_r
 
 void visit_speak(struct flash_visit *visit) {
     /* Our SYNCs stand at the prompt, as if typed in: there Ctrl-B means something on an empty line only. */
-    visit->is_echoing = strstr(visit->text.text, "UUUUUUUU") != NULL;
+    visit->is_echoing = visit->request.syncs_stand || strstr(visit->text.text, "UUUUUUUU");
     say(visit, visit->is_echoing ? WIPE : SPEAK);
 }
 
