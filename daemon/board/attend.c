@@ -147,6 +147,7 @@ static void start_visit(struct attendance *attendance) {
 
     attendance->wants_visit = false;
     attendance->is_fresh = false;
+    attendance->syncs_counted = 0;
     r = flash_visit_start(&attendance->visit, attendance->fleet->loop, &attendance->wanted, &visit_events,
                           attendance);
     if (r < 0) {
@@ -188,6 +189,14 @@ static void on_visit_closed(void *userdata) {
     go_on(attendance);
 }
 
+/* A visit that is broken off has sent some as well. */
+static void count_syncs(struct attendance *attendance) {
+    unsigned all = flash_visit_syncs(attendance->visit), sent = all - attendance->syncs_counted;
+
+    attendance->syncs_counted = all;
+    attendance->syncs_left -= sent < attendance->syncs_left ? sent : attendance->syncs_left;
+}
+
 /* Then go_on(). */
 static void close_visit(struct attendance *attendance, bool give_back) {
     if (!attendance->visit) {
@@ -197,6 +206,7 @@ static void close_visit(struct attendance *attendance, bool give_back) {
     if (attendance->is_visit_closing)
         return;
     attendance->is_visit_closing = true;
+    count_syncs(attendance);
     flash_visit_close(attendance->visit, give_back, on_visit_closed, attendance);
 }
 
@@ -290,10 +300,9 @@ static void coach(struct attendance *attendance) {
 
 static void take_report(struct attendance *attendance, const struct flash_visit_report *report) {
     struct fleet_device *device = attendance->device;
-    unsigned sent = report->syncs < attendance->syncs_left ? report->syncs : attendance->syncs_left;
     bool is_mere_listening = attendance->wanted.listen_ms == 0 && !report->is_new;
 
-    attendance->syncs_left -= sent;
+    count_syncs(attendance);
     attendance->has_lines = report->has_lines;
     if (report->seen == BOARD_SEEN_FIRMWARE && !report->is_confirmed)
         attendance->syncs_stand |= report->syncs > 0;

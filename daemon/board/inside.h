@@ -76,10 +76,11 @@ struct attendance {
     enum board_seen seen;
     bool is_esp32, is_encrypted, is_secure_boot;
     unsigned syncs_left;
-    bool syncs_stand;     /* at a prompt, perhaps, as if typed in */
-    unsigned tries;       /* at a port that is held or fails, in a row */
-    uint64_t coach_until; /* on the loop's clock; 0: not coached yet */
-    uint32_t flashed_job; /* of was_flashed_now */
+    unsigned syncs_counted; /* of those that the visit has sent */
+    bool syncs_stand;       /* at a prompt, perhaps, as if typed in */
+    unsigned tries;         /* at a port that is held or fails, in a row */
+    uint64_t coach_until;   /* on the loop's clock; 0: not coached yet */
+    uint32_t flashed_job;   /* of was_flashed_now */
     /* a person's look, to be answered */
     fleet_look_fn look_done;
     void *look_userdata;

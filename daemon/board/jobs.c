@@ -224,7 +224,7 @@ void fleet_job_cut_off(struct fleet *fleet, struct fleet_job *job) {
     }
     job->record.state = job->status.state = WIPYD_JOB_STATE_INTERRUPTED;
     COPY(job->record.error, wipyd_error_bus_name(job->status.fault.code));
-    COPY(job->record.error_text, story);
+    COPY(job->record.error_text, cause.story);
     job->status.finished_us = 0;
     COPY(job->status.user_action, fleet->is_closing ? RUN_AGAIN : PLUG_IN_AGAIN);
     fleet_job_keep(fleet, job);

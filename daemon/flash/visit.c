@@ -249,6 +249,10 @@ int flash_visit_start(struct flash_visit **ret, uv_loop_t *loop, const struct fl
     return 0;
 }
 
+unsigned flash_visit_syncs(const struct flash_visit *visit) {
+    return visit->report.syncs;
+}
+
 static void on_given_back(void *userdata, enum esp_outcome outcome, const struct esp_reply *reply) {
     (void)outcome;
     (void)reply;

@@ -84,6 +84,8 @@ must_check int flash_visit_start(struct flash_visit **ret, uv_loop_t *loop,
  * heard and what followed has come to rest (see above), a banner came, a deaf board; or, with is_new false,
  * when time is up. Only after a report. */
 void flash_visit_listen(struct flash_visit *visit, uint64_t ms);
+/* SYNC frames sent since the visit began; of one that never comes to a report, too. */
+unsigned flash_visit_syncs(const struct flash_visit *visit);
 /* A chip that was reset by us is reset into its firmware again first where give_back is set (a few 100 ms),
  * and a program that was stopped is started again (up to 1 s); what was under way never reports. on_closed
  * comes from the loop, the port is free and the object gone then.
