@@ -132,6 +132,7 @@ static void stop(struct board *b, enum chip_state s) {
 static void restart(struct board *b, enum reset_cause cause, int64_t delay_us) {
     stop(b, en_is_low(b) ? CHIP_HELD : CHIP_BOOTING);
     b->n.resets++;
+    b->n.watchdog_resets += cause == RESET_WATCHDOG;
     b->cause = cause;
     if (cause != RESET_BROWNOUT)
         b->brownouts = 0;
@@ -191,10 +192,12 @@ void board_set_lines(struct board *b, bool dtr, bool rts) {
     b->rts = rts;
     if (b->state == CHIP_OFF)
         return;
-    if (!was_low && en_is_low(b))
+    if (!was_low && en_is_low(b)) {
+        b->n.line_resets++;
         stop(b, CHIP_HELD);
-    else if (was_low && !en_is_low(b))
+    } else if (was_low && !en_is_low(b)) {
         restart(b, RESET_POWERON, EN_RISE_US);
+    }
 }
 
 // ---- time

@@ -67,9 +67,11 @@ struct board_settings {
 };
 
 struct board_counters {
-    uint64_t resets;  // of any cause
-    uint64_t boots;   // firmware starts
-    uint64_t rx_lost; // bytes beyond the FIFO of a busy chip
+    uint64_t resets;          // of any cause
+    uint64_t watchdog_resets; // of these, the chip's own: nothing to boot
+    uint64_t line_resets;     // of these, by DTR and RTS; counted when EN goes low
+    uint64_t boots;           // firmware starts
+    uint64_t rx_lost;         // bytes beyond the FIFO of a busy chip
     uint64_t frames;
     uint64_t ctrl_f;
     uint64_t line_changes; // DTR or RTS or both, at one stroke

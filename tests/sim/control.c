@@ -183,6 +183,7 @@ static const char *on_status(struct control *c, struct board *b, char *args, cha
         json_bool(b->busy), json_bool(b->mute));
     add(&t, "\"flash_size\":%u,\"baud\":%u,\"host_baud\":%u,", b->flash.size, b->wire.chip_baud,
         wire_is_plugged(&b->wire) ? wire_host_baud(&b->wire) : 0);
+    add_count(&t, "opens", b->wire.n.opens);
     add_count(&t, "rx_bytes", b->wire.n.rx_bytes);
     add_count(&t, "tx_bytes", b->wire.n.tx_bytes);
     add_count(&t, "rx_lost", b->n.rx_lost);
@@ -201,6 +202,8 @@ static const char *on_status(struct control *c, struct board *b, char *args, cha
     add_count(&t, "sectors_erased", b->flash.counters.sectors_erased);
     add_count(&t, "pages_programmed", b->flash.counters.pages_programmed);
     add_count(&t, "resets", b->n.resets);
+    add_count(&t, "watchdog_resets", b->n.watchdog_resets);
+    add_count(&t, "line_resets", b->n.line_resets);
     add_count(&t, "boots", b->n.boots);
     add_count(&t, "ctrl_f", b->n.ctrl_f);
     add_count(&t, "faults_pending", b->faults.n_used);

@@ -144,6 +144,7 @@ static void rx_take(struct wire *w, int64_t start) {
         w->rx_len = (size_t)n;
     } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
         w->host_open = pty_discard(&w->pty);
+        w->n.opens += w->host_open; // again, meanwhile
     }
 }
 
@@ -169,6 +170,7 @@ void wire_on_input(struct wire *w, int64_t now) {
 
 void wire_on_notice(struct wire *w, int64_t now) {
     pty_swallow_notices(&w->pty);
+    w->n.opens++;
     w->host_open = true;
     wire_on_input(w, now);
 }

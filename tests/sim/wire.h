@@ -33,6 +33,7 @@ struct wire_settings {
 };
 
 struct wire_counters {
+    uint64_t opens;          // times that a host has opened the tty
     uint64_t rx_bytes;       // at the chip's pin
     uint64_t tx_bytes;       // from the chip's pin
     uint64_t rx_garbled;     // host -> chip, changed on the way
