@@ -56,7 +56,7 @@ static void on_refused(void *userdata, const sd_bus_error *error) {
     watch_over(&follow->watch, WATCH_FINISHED);
 }
 
-/* Before the call, so that no change is lost; the job's path isn't known yet. */
+/* Before the job is looked at, so that no change is lost; its path may not be known yet. */
 static enum exit_code listen(struct follow *follow, const struct client *client) {
     enum exit_code code = watch_open(&follow->watch, client);
 
@@ -79,13 +79,17 @@ static enum exit_code detach(const struct client *client, const struct follow *f
     if (client->options.json && object_print_json(client, &job_interface, follow->job) != EXIT_DONE)
         return EXIT_FAILED;
     if (!client->options.quiet)
-        text_line(stderr, TEXT_PLAIN, "detached; the job goes on. Stop it with: wipyctl cancel %s", number);
+        text_line(stderr, TEXT_PLAIN,
+                  "detached; the job goes on. To come back: wipyctl follow %s; to stop it: wipyctl cancel %s",
+                  number, number);
     return EXIT_FAILED;
 }
 
-static enum exit_code wait_for_end(struct follow *follow, const struct client *client) {
-    int r = mirror_load(&follow->mirror), end;
+static enum exit_code wait_for_end(struct follow *follow, const struct client *client, const char *path) {
+    int r, end;
 
+    follow->mirror.path = path;
+    r = mirror_load(&follow->mirror);
     if (r < 0)
         return bus_failure(client, NULL, r);
     end = watch_run(&follow->watch);
@@ -105,32 +109,55 @@ static enum exit_code wait_for_end(struct follow *follow, const struct client *c
     return EXIT_FAILED;
 }
 
+static enum exit_code follow_open(struct follow *follow, const struct client *client, const char *name) {
+    snprintf(follow->name, sizeof(follow->name), "%s", name);
+    progress_open(&follow->progress, client, follow->name);
+    return listen(follow, client);
+}
+
+static void follow_close(struct follow *follow) {
+    progress_close(&follow->progress);
+    watch_close(&follow->watch);
+}
+
+static enum exit_code make_call(const struct client *client, sd_bus_message *call, sd_bus_message **reply,
+                                const char **path) {
+    enum exit_code code = bus_call(client, call, reply);
+    int r;
+
+    if (code != EXIT_DONE)
+        return code;
+    r = sd_bus_message_read(*reply, "o", path);
+    return r < 0 ? bus_bad_message(client, r) : EXIT_DONE;
+}
+
 enum exit_code follow_call(const struct client *client, const struct device *device, sd_bus_message *call,
                            struct job *job) {
     cleanup(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
     struct follow follow = { .job = job };
-    enum exit_code code = EXIT_DONE;
-    const char *path = NULL;
-    int r;
+    const char *path;
+    enum exit_code code;
 
-    snprintf(follow.name, sizeof(follow.name), "%s", device->name);
-    progress_open(&follow.progress, client, follow.name);
-    if (!client->options.no_block)
-        code = listen(&follow, client);
-    if (code == EXIT_DONE)
-        code = bus_call(client, call, &reply);
-    if (code == EXIT_DONE) {
-        r = sd_bus_message_read(reply, "o", &path);
-        follow.mirror.path = path;
-        if (r < 0)
-            code = bus_bad_message(client, r);
-        else if (client->options.no_block)
-            code = object_load(client, &job_interface, path, job);
-        else
-            code = wait_for_end(&follow, client);
+    if (client->options.no_block) {
+        code = make_call(client, call, &reply, &path);
+        return code == EXIT_DONE ? object_load(client, &job_interface, path, job) : code;
     }
-    progress_close(&follow.progress);
-    watch_close(&follow.watch);
+    code = follow_open(&follow, client, device->name);
+    if (code == EXIT_DONE)
+        code = make_call(client, call, &reply, &path);
+    if (code == EXIT_DONE)
+        code = wait_for_end(&follow, client, path);
+    follow_close(&follow);
+    return code;
+}
+
+enum exit_code follow_job(const struct client *client, const char *name, const char *path, struct job *job) {
+    struct follow follow = { .job = job };
+    enum exit_code code = follow_open(&follow, client, name);
+
+    if (code == EXIT_DONE)
+        code = wait_for_end(&follow, client, path);
+    follow_close(&follow);
     return code;
 }
 

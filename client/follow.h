@@ -1,6 +1,6 @@
 #pragma once
 
-/* Starting a job and staying with it to its end. */
+/* Starting a job, or finding one, and staying with it to its end. */
 
 #include "client/client.h"
 #include "client/object.h"
@@ -14,5 +14,9 @@
  */
 must_check enum exit_code follow_call(const struct client *client, const struct device *device,
                                       sd_bus_message *call, struct job *job);
+/* The same for the job at path, which somebody else began and which may be over already. name: what to call
+ * its device where the job doesn't say. */
+must_check enum exit_code follow_job(const struct client *client, const char *name, const char *path,
+                                     struct job *job);
 /* What is known now of the device that the job ended on, which may be another than it began on. */
 void follow_device(const struct client *client, const struct job *job, struct device *device);

@@ -250,6 +250,38 @@ enum exit_code device_seek(const struct client *client, const char *word, struct
     return find(client, "FindDevice", word, &device_interface, device, WIPYD_ERROR_NO_SUCH_DEVICE, found);
 }
 
+static bool job_number(const char *word, uint32_t *id) {
+    unsigned long number;
+    char *end;
+
+    errno = 0;
+    number = strtoul(word, &end, 10);
+    *id = (uint32_t)number;
+    return !errno && !*end && *word >= '0' && *word <= '9' && number <= UINT32_MAX;
+}
+
+enum exit_code job_find(const struct client *client, const char *word, char **path) {
+    cleanup(sd_bus_message_unrefp) sd_bus_message *call = NULL, *reply = NULL;
+    enum exit_code code;
+    const char *found;
+    uint32_t id;
+    int r;
+
+    *path = NULL;
+    if (!job_number(word, &id))
+        return EXIT_DONE;
+    code = bus_message(client, &call, WIPYD_ROOT_PATH, WIPYD_MANAGER_INTERFACE, "FindJob", "u", id);
+    if (code == EXIT_DONE)
+        code = bus_call(client, call, &reply);
+    if (code != EXIT_DONE)
+        return code;
+    r = sd_bus_message_read(reply, "o", &found);
+    if (r < 0)
+        return bus_bad_message(client, r);
+    *path = strdup(found);
+    return *path ? EXIT_DONE : failure_known(client, WIPYD_ERROR_NO_MEMORY, NULL);
+}
+
 enum exit_code firmware_find(const struct client *client, const char *word, struct firmware *firmware) {
     return find(client, "FindFirmware", word, &firmware_interface, firmware, WIPYD_ERROR_NO_SUCH_FIRMWARE,
                 NULL);

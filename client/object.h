@@ -79,6 +79,8 @@ enum exit_code object_print_json(const struct client *client, const struct inter
 
 /* What a person called the device: a name, a node, a slot, a label or a MAC. */
 must_check enum exit_code device_find(const struct client *client, const char *word, struct device *device);
+/* Which job a number means, as a path that the caller frees; a word that is none leaves it NULL. */
+must_check enum exit_code job_find(const struct client *client, const char *word, char **path);
 /* What a person called the package: the beginning of its SHA-256, or its release. */
 must_check enum exit_code firmware_find(const struct client *client, const char *word,
                                         struct firmware *firmware);

@@ -106,12 +106,18 @@ static void print_options(unsigned groups, bool common) {
     }
 }
 
+#define SUMMARY_COLUMN 34
+
 static void print_verbs(const struct verb_table *table) {
     for (size_t i = 0; i < table->n; i++) {
         const struct verb *verb = &table->rows[i];
         int n = printf("  %s %s", verb->name, verb->arguments);
 
-        printf("%*s%s\n", 34 - n > 1 ? 34 - n : 1, "", verb->summary);
+        if (n >= SUMMARY_COLUMN) {
+            putchar('\n');
+            n = 0;
+        }
+        printf("%*s%s\n", SUMMARY_COLUMN - n, "", verb->summary);
     }
 }
 

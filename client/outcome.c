@@ -115,7 +115,11 @@ static void print_success(const struct client *client, const struct device *devi
     name_firmware(job, firmware, sizeof(firmware));
     text_duration(took,
                   job->finished_at_us > job->started_at_us ? job->finished_at_us - job->started_at_us : 0);
-    if (wipyd_job_kind_from_word(job->kind) == WIPYD_JOB_KIND_RESTORE) {
+    if (wipyd_job_kind_from_word(job->kind) == WIPYD_JOB_KIND_IDENTIFY) {
+        text_line(stdout, TEXT_GOOD, "%s: %s was read in %s: it holds %s. Nothing was written.", device->name,
+                  *job->mac ? job->mac : "the board", took,
+                  *job->from_release ? job->from_release : "no release that is known");
+    } else if (wipyd_job_kind_from_word(job->kind) == WIPYD_JOB_KIND_RESTORE) {
         text_line(stdout, TEXT_GOOD, "%s: the backup of %s is put back and verified in %s.", device->name,
                   *job->mac ? job->mac : "the board", took);
     } else if (job->dry_run) {
@@ -157,6 +161,8 @@ static enum exit_code print_json(const struct client *client, const struct job *
 enum exit_code outcome_of_job(const struct client *client, const struct device *device,
                               const struct job *job) {
     bool done = wipyd_job_state_from_word(job->state) == WIPYD_JOB_STATE_DONE;
+    /* What was wanted when the job ended is of no use once the board runs what it got. */
+    const char *action = *job->user_action && !*job->confirmed_release ? job->user_action : device->advice;
 
     if (client->options.json)
         return print_json(client, job, !done);
@@ -165,9 +171,8 @@ enum exit_code outcome_of_job(const struct client *client, const struct device *
     if (!client->options.quiet)
         print_success(client, device, job);
     /* That the firmware says its own word comes later, when it is started: nobody waits for that here. */
-    if (*job->user_action || *device->advice)
-        text_line(stdout, TEXT_ACTION, "%s: %s", device->name,
-                  *job->user_action ? job->user_action : device->advice);
+    if (*action)
+        text_line(stdout, TEXT_ACTION, "%s: %s", device->name, action);
     return EXIT_DONE;
 }
 
@@ -178,7 +183,7 @@ enum exit_code outcome_of_start(const struct client *client, const struct device
     if (client->options.quiet)
         text_line(stdout, TEXT_PLAIN, "%" PRIu32, job->id);
     else
-        text_line(stdout, TEXT_PLAIN, "%s: job %" PRIu32 " started. Stop it with: wipyctl cancel %" PRIu32,
+        text_line(stdout, TEXT_PLAIN, "%s: job %" PRIu32 " started. To watch it: wipyctl follow %" PRIu32,
                   device->name, job->id, job->id);
     return EXIT_DONE;
 }

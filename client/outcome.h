@@ -5,7 +5,7 @@
 #include "client/client.h"
 #include "client/object.h"
 
-/* A job that writes, flash or restore, that has ended: a sentence (with --dry-run a table of the plan) and
+/* A job that has ended: a sentence (with --dry-run a table of the plan) and
  * what the person should do next, or why it failed. JSON: the job; of a failed one with "message" and "hint"
  * besides. */
 enum exit_code outcome_of_job(const struct client *client, const struct device *device,

@@ -55,6 +55,27 @@ static const struct verb rows[] = {
         .run = verb_flash,
     },
     {
+        .name = "follow",
+        .arguments = "JOB|DEVICE",
+        .summary = "Come back to a job, and stay with it to its end",
+        .details =
+            "JOB is its number.\n" DEVICE_HELP
+            "A device means the job that is under way there. The exit code says how the job ended, also\n"
+            "when it is over already.\n" DETACH_HELP,
+        .min_arguments = 1,
+        .max_arguments = 1,
+        .run = verb_follow,
+    },
+    {
+        .name = "cancel",
+        .arguments = "JOB",
+        .summary = "Stop a job at the next safe moment",
+        .details = "JOB is its number. What is on the flash stays, and a later job goes on from there.\n",
+        .min_arguments = 1,
+        .max_arguments = 1,
+        .run = verb_cancel,
+    },
+    {
         .name = "look",
         .arguments = "DEVICE",
         .summary = "See now who is there, and print what is known",
@@ -151,15 +172,6 @@ static const struct verb rows[] = {
         .details = "wipyctl backup VERB --help tells more.\n",
         .options = OPTION_FOR_JOBS | OPTION_FOR_RESTORE | OPTION_FOR_OUTPUT,
         .verbs = &backup_verbs,
-    },
-    {
-        .name = "cancel",
-        .arguments = "JOB",
-        .summary = "Stop a job at the next safe moment",
-        .details = "JOB is its number. What is on the flash stays, and a later job goes on from there.\n",
-        .min_arguments = 1,
-        .max_arguments = 1,
-        .run = verb_cancel,
     },
     {
         .name = "firmware",

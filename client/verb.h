@@ -42,6 +42,7 @@ enum exit_code verb_label(struct client *client, char **arguments);
 enum exit_code verb_history(struct client *client, char **arguments);
 enum exit_code verb_backup_export(struct client *client, char **arguments);
 enum exit_code verb_backup_restore(struct client *client, char **arguments);
+enum exit_code verb_follow(struct client *client, char **arguments);
 enum exit_code verb_cancel(struct client *client, char **arguments);
 enum exit_code verb_monitor(struct client *client, char **arguments);
 enum exit_code verb_firmware_list(struct client *client, char **arguments);

@@ -1,4 +1,3 @@
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -9,31 +8,21 @@
 #include "client/verb.h"
 #include "proto/names.h"
 
-static enum exit_code find_job(const struct client *client, const char *word, struct job *job) {
-    cleanup(sd_bus_message_unrefp) sd_bus_message *call = NULL, *reply = NULL;
-    enum exit_code code;
-    unsigned long id;
-    const char *path;
-    char *end;
-    int r;
+static enum exit_code find(const struct client *client, const char *word, struct job *job) {
+    cleanup(free_p) char *path = NULL;
+    enum exit_code code = job_find(client, word, &path);
 
-    errno = 0;
-    id = strtoul(word, &end, 10);
-    if (errno || *end || *word < '0' || *word > '9' || id > UINT32_MAX)
-        return failure_usage(client, "A job is a number, not '%s'.", word);
-    code = bus_message(client, &call, WIPYD_ROOT_PATH, WIPYD_MANAGER_INTERFACE, "FindJob", "u", (uint32_t)id);
-    if (code == EXIT_DONE)
-        code = bus_call(client, call, &reply);
     if (code != EXIT_DONE)
         return code;
-    r = sd_bus_message_read(reply, "o", &path);
-    return r < 0 ? bus_bad_message(client, r) : object_load(client, &job_interface, path, job);
+    if (!path)
+        return failure_usage(client, "A job is a number, not '%s'.", word);
+    return object_load(client, &job_interface, path, job);
 }
 
 enum exit_code verb_cancel(struct client *client, char **arguments) {
     cleanup(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
     cleanup(job_clear_p) struct job job = { 0 };
-    enum exit_code code = find_job(client, arguments[0], &job);
+    enum exit_code code = find(client, arguments[0], &job);
     bool over;
     int r;
 
