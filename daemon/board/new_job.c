@@ -123,10 +123,13 @@ enum wipyd_error fleet_flash(struct fleet *fleet, struct fleet_device *device,
                              struct fault *fault) {
     const char *board = *device->board.board ? device->board.board : "WiPy";
     const struct firmware_record *record = firmware_store_choose(fleet->store, board, options->version);
+    enum wipyd_error error;
 
-    if (!record)
-        return no_firmware(fleet, board, options->version, fault);
-    return flash_record(fleet, device, "", record, options, ret, fault);
+    if (record)
+        return flash_record(fleet, device, "", record, options, ret, fault);
+    /* Where nothing may be begun, a package would be of no help. */
+    error = may_begin(fleet, device, fault);
+    return error != WIPYD_ERROR_NONE ? error : no_firmware(fleet, board, options->version, fault);
 }
 
 void fleet_job_by_policy(struct fleet *fleet, struct fleet_device *device,
