@@ -11,7 +11,7 @@ from pathlib import Path
 import harness
 
 WIPYCTL = harness.BUILD / "wipyctl"
-VERBS = ["status", "list", "info", "flash", "cancel", "firmware", "monitor"]
+VERBS = ["status", "list", "info", "flash", "follow", "cancel", "firmware", "monitor"]
 FIRMWARE_VERBS = ["list", "show", "refresh", "import", "export", "pin", "unpin", "remove", "verify", "unquarantine"]
 PACKAGE_BYTES_MAX = 8 * 1024 * 1024  # proto/names.h
 
@@ -84,6 +84,9 @@ USAGE_ERRORS = [
     ["info", "a", "b"],
     ["flash"],
     ["flash", "a", "b", "c"],
+    ["follow"],
+    ["follow", "1", "2"],
+    ["follow", "1", "--no-block"],
     ["cancel"],
     ["cancel", "--", "-1"],
     ["monitor", "extra"],
@@ -192,7 +195,8 @@ def test_version():
 
 
 ONE_OF_EACH_VERB = [[], ["status"], ["list"], ["info", "ttyUSB0"], ["flash", "ttyUSB0"],
-                    ["flash", "ttyUSB0", "1.20.1.r1"], ["cancel", "1"], ["monitor"], ["firmware"],
+                    ["flash", "ttyUSB0", "1.20.1.r1"], ["follow", "1"], ["follow", "ttyUSB0"], ["cancel", "1"],
+                    ["monitor"], ["firmware"],
                     ["firmware", "list"], ["firmware", "show", "1.20.1.r1"], ["firmware", "refresh"],
                     ["firmware", "refresh", "--no-block"], ["firmware", "import", __file__],
                     ["firmware", "export", "1.20.1.r1"], ["firmware", "export", "1.20.1.r1", "-", "--json=off"],

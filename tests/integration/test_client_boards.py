@@ -278,7 +278,8 @@ def test_board_list_and_show():
 
 
 def test_board_pin_and_unpin():
-    with Bench([dict(flash=lived_in_flash(4 * MB, release="1.18.1.r1")), {}]) as bench:
+    with Bench([dict(flash=lived_in_flash(4 * MB, release="1.18.1.r1"), options=("--fast", "--mac", "30:ae:a4:00:00:01")),
+                dict(options=("--fast", "--mac", "30:ae:a4:00:00:02"))]) as bench:
         for board in bench.boards:
             done(bench.ctl("info", board.name))
         old, blank = (bench.device(board)["Mac"] for board in bench.boards)
