@@ -1,6 +1,5 @@
 #include "client/firmware.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -43,9 +42,9 @@ void firmware_sort(struct list *list) {
 
 void firmware_print(const struct client *client, const struct list *list) {
     static const struct table_column columns[] = {
-        { "BOARD", TABLE_LEFT },  { "RELEASE", TABLE_LEFT }, { "SERVER SAYS", TABLE_LEFT },
-        { "ORDER", TABLE_RIGHT }, { "STATE", TABLE_STATE },  { "SIZE", TABLE_RIGHT },
-        { "ADDED", TABLE_LEFT },  { "SHA-256", TABLE_LEFT }, { "PACKAGE", TABLE_ELASTIC },
+        { "BOARD", TABLE_LEFT },   { "RELEASE", TABLE_LEFT },    { "SERVER SAYS", TABLE_LEFT },
+        { "STATE", TABLE_STATE },  { "SIZE", TABLE_RIGHT },      { "ADDED", TABLE_LEFT },
+        { "SHA-256", TABLE_LEFT }, { "PACKAGE", TABLE_ELASTIC },
     };
     const struct firmware *items = list->items;
     struct table table;
@@ -54,15 +53,13 @@ void firmware_print(const struct client *client, const struct list *list) {
     for (size_t i = 0; i < list->n; i++) {
         const struct firmware *firmware = &items[i];
         bool is_agreed = !strcmp(firmware->server_version, firmware->release);
-        char order[16] = "", state[TEXT_SIZE], size[TEXT_SIZE], added[TEXT_SIZE], digits[TABLE_DIGITS + 1];
+        char state[TEXT_SIZE], size[TEXT_SIZE], added[TEXT_SIZE], digits[TABLE_DIGITS + 1];
 
-        if (firmware->order)
-            snprintf(order, sizeof(order), "%" PRIu32, firmware->order);
         snprintf(state, sizeof(state), "%s%s", firmware->state, firmware->pinned ? ", pinned" : "");
         snprintf(digits, sizeof(digits), "%s", firmware->sha256);
         table_row(&table, (const char *[]) {
                               firmware->board, firmware->release, is_agreed ? "" : firmware->server_version,
-                              order, state, text_bytes(size, firmware->bytes),
+                              state, text_bytes(size, firmware->bytes),
                               text_day(added, firmware->added_at_us), digits, firmware->name });
     }
     table_close(&table);

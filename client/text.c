@@ -97,6 +97,18 @@ const char *text_or_dash(const char *text) {
     return text && *text ? text : "-";
 }
 
+#define RELEASE_COLUMNS 16
+
+char *text_release(char *buffer, const char *release) {
+    size_t n = strlen(release ? release : ""), head = strcspn(release ? release : "", "-");
+
+    if (n > RELEASE_COLUMNS && head < RELEASE_COLUMNS)
+        snprintf(buffer, TEXT_SIZE, "%.*s-...", (int)head, release);
+    else
+        snprintf(buffer, TEXT_SIZE, "%s", release ? release : "");
+    return buffer;
+}
+
 char *text_bytes(char *buffer, uint64_t bytes) {
     if (bytes < 1024)
         snprintf(buffer, TEXT_SIZE, "%" PRIu64 " B", bytes);

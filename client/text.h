@@ -36,6 +36,8 @@ const char *text_or_dash(const char *text);
 
 /* The following write into a buffer that has room for TEXT_SIZE bytes, and return it. */
 #define TEXT_SIZE 48
+/* "1.20.1.r1-..." of "1.20.1.r1-0.7.0-vanilla-dragonfly-onewire", for tables of much else; NULL is "". */
+char *text_release(char *buffer, const char *release);
 /* "812 B", "512 KiB", "1.21 MiB". */
 char *text_bytes(char *buffer, uint64_t bytes);
 /* "0:07", "12:30", "1:02:03", for what is counted down. */

@@ -28,7 +28,7 @@ static const struct verb rows[] = {
     {
         .name = "list",
         .arguments = "",
-        .summary = "List the devices",
+        .summary = "List the devices, where they are plugged in, and what may be done there",
         .run = verb_list,
     },
     {

@@ -26,12 +26,13 @@ static void print_table(const struct client *client, const struct objects *objec
     table_open(&table, client, columns, sizeof(columns) / sizeof(columns[0]));
     for (size_t i = 0; i < objects->boards.n; i++) {
         const struct board *board = &boards[i];
-        char seen[TEXT_SIZE] = "";
+        char seen[TEXT_SIZE] = "", release[TEXT_SIZE], pin[TEXT_SIZE];
 
         if (board->seen_at_us)
-            text_time(seen, board->seen_at_us);
-        table_row(&table, (const char *[]) { board->mac, board->label, board->board, board->release,
-                                             board->slot, board->policy, board->pin, seen });
+            text_day(seen, board->seen_at_us);
+        table_row(&table, (const char *[]) { board->mac, board->label, board->board,
+                                             text_release(release, board->release), board->slot,
+                                             board->policy, text_release(pin, board->pin), seen });
     }
     table_close(&table);
 }

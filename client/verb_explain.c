@@ -63,16 +63,34 @@ static bool says_nothing(const char *value) {
     return false;
 }
 
+/* "is_present 1" is for programs: people read "is present  yes". */
+static const char *fact_of(const char *key, const char *value, char *words, size_t n) {
+    static const char *const questions[] = { "is_", "was_", "has_" };
+    const char *answer = value;
+
+    for (size_t i = 0; i < sizeof(questions) / sizeof(questions[0]); i++)
+        if (!strncmp(key, questions[i], strlen(questions[i])) && !strcmp(value, "1"))
+            answer = "yes";
+    snprintf(words, n, "%s", key);
+    for (char *c = words; *c; c++)
+        *c = *c == '_' ? ' ' : *c;
+    return answer;
+}
+
 static int print_facts(const struct client *client, sd_bus_message *m) {
     const char *key, *value;
     struct table table;
+    char words[64];
     int r;
 
     table_open_facts(&table, client);
     r = sd_bus_message_enter_container(m, 'a', "(ss)");
     while (r >= 0 && (r = sd_bus_message_read(m, "(ss)", &key, &value)) > 0)
-        if (!says_nothing(value))
-            table_row(&table, (const char *[]) { key, value });
+        if (!says_nothing(value)) {
+            const char *answer = fact_of(key, value, words, sizeof(words));
+
+            table_row(&table, (const char *[]) { words, answer });
+        }
     table_close(&table);
     return r < 0 ? r : sd_bus_message_exit_container(m);
 }

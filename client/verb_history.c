@@ -1,5 +1,6 @@
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "client/csv.h"
 #include "client/failure.h"
@@ -24,6 +25,7 @@ static void print_jobs(const struct client *client, const struct list *list) {
         const struct past_job *job = &jobs[i];
         enum wipyd_error error = wipyd_error_from_bus_name(job->error ? job->error : "");
         char id[16], begun[TEXT_SIZE] = "", took[TEXT_SIZE] = "", details[160] = "";
+        char from[TEXT_SIZE], to[TEXT_SIZE];
 
         snprintf(id, sizeof(id), "%" PRIu32, job->id);
         if (job->started_us)
@@ -35,9 +37,12 @@ static void print_jobs(const struct client *client, const struct list *list) {
                      error == WIPYD_ERROR_COUNT ? job->error : wipyd_error_sentence(error));
         else if (job->dry_run)
             snprintf(details, sizeof(details), "dry run");
+        else if (job->confirmed && *job->confirmed && job->to && !strcmp(job->confirmed, job->to))
+            snprintf(details, sizeof(details), "confirmed by the board");
         else if (job->confirmed && *job->confirmed)
             snprintf(details, sizeof(details), "the board says %s", job->confirmed);
-        table_row(&table, (const char *[]) { id, begun, job->device, job->mac, job->kind, job->from, job->to,
+        table_row(&table, (const char *[]) { id, begun, job->device, job->mac, job->kind,
+                                             text_release(from, job->from), text_release(to, job->to),
                                              job->state, took, job->user, details });
     }
     table_close(&table);

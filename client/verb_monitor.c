@@ -5,11 +5,17 @@
 
 #include "client/bus.h"
 #include "client/device.h"
+#include "client/known.h"
 #include "client/objects.h"
 #include "client/text.h"
 #include "client/verb.h"
 #include "client/watch.h"
 #include "proto/names.h"
+
+struct monitor {
+    struct watch watch;
+    struct known *known; /* what was printed for people; JSON has all that the daemon says */
+};
 
 enum event { EVENT_PRESENT, EVENT_ADDED, EVENT_CHANGED, EVENT_REMOVED };
 
@@ -49,19 +55,33 @@ static void print_json(const struct client *client, enum event event, const char
         fputs("wipyctl: no memory\n", stderr);
 }
 
-/* "job/7"; the daemon itself is "wipyd"; NULL for what isn't ours. */
-static const char *name_of(const char *path) {
-    if (!strcmp(path, WIPYD_ROOT_PATH))
-        return "wipyd";
-    if (strncmp(path, WIPYD_ROOT_PATH "/", strlen(WIPYD_ROOT_PATH "/")))
-        return NULL;
-    return path + strlen(WIPYD_ROOT_PATH "/");
+static bool is_ours(const char *path) {
+    return !strcmp(path, WIPYD_ROOT_PATH) || !strncmp(path, WIPYD_ROOT_PATH "/", strlen(WIPYD_ROOT_PATH "/"));
 }
 
-/* What a person should do stands out. Of news it is there only where it is new. */
-static void print_advice(const char *path, const struct device *device) {
+/* "job/7", "slot/pci-0000:00:14.0-usb-0:2:1.0"; the daemon itself is "wipyd". */
+static void print_name(const char *path) {
+    cleanup(free_p) char *name = NULL, *folder = strdup(path);
+    char *end = folder ? strrchr(folder, '/') : NULL;
+
+    if (end)
+        *end = '\0';
+    if (!strcmp(path, WIPYD_ROOT_PATH))
+        text_put(stdout, TEXT_STRONG, "wipyd ");
+    else if (end && sd_bus_path_decode(path, folder, &name) > 0 && strcmp(folder, WIPYD_ROOT_PATH))
+        text_put(stdout, TEXT_STRONG, "%s/%s ", folder + strlen(WIPYD_ROOT_PATH "/"), name);
+    else
+        text_put(stdout, TEXT_STRONG, "%s ", path + strlen(WIPYD_ROOT_PATH "/"));
+}
+
+/* What a person should do stands out, where it is new. */
+static void print_advice(const char *path, const struct device *device, uint32_t seen) {
     char name[64];
 
+    for (size_t i = 0; i < device_interface.n_properties; i++)
+        if (device_interface.properties[i].offset == offsetof(struct device, advice) &&
+            !(seen & UINT32_C(1) << i))
+            return;
     if (device->advice && *device->advice && device_name_of(path, name, sizeof(name)))
         text_line(stdout, TEXT_ACTION, "%s: %s", name, device->advice);
 }
@@ -76,30 +96,39 @@ static void print_line(enum event event, const char *path, const struct interfac
     if (localtime_r(&now, &parts))
         strftime(clock, sizeof(clock), "%H:%M:%S", &parts);
     text_put(stdout, TEXT_FAINT, "%s ", clock);
-    text_put(stdout, TEXT_STRONG, "%s ", name_of(path));
+    print_name(path);
     text_put(stdout, events[event].style, "%s", events[event].word);
     if (object)
         properties_show(interface, object, seen, stdout);
     putchar('\n');
     if (object && interface == &device_interface)
-        print_advice(path, object);
+        print_advice(path, object, seen);
     fflush(stdout);
 }
 
-/* object: NULL when there is nothing to show but that it happened. */
-static void print_event(const struct client *client, enum event event, const char *path,
+/* object: NULL when there is nothing to show but that it happened. The daemon tells a changed object as a
+ * whole: people are shown what reads differently. */
+static void print_event(struct monitor *monitor, enum event event, const char *path,
                         const struct interface *interface, const void *object, uint32_t seen) {
-    if (!name_of(path))
+    const struct client *client = monitor->watch.client;
+
+    if (!is_ours(path))
         return;
-    if (client->options.json)
-        print_json(client, event, path, interface, object, seen);
+    if (client->options.json) {
+        if (event != EVENT_PRESENT || !client->options.quiet)
+            print_json(client, event, path, interface, object, seen);
+        return;
+    }
+    if (object)
+        seen = known_changes(&monitor->known, interface, path, object, seen);
     else
+        known_forget(&monitor->known, interface, path);
+    if (event == EVENT_PRESENT ? !client->options.quiet : event != EVENT_CHANGED || seen)
         print_line(event, path, interface, object, seen);
 }
 
 /* Reads "sa{sv}", which both kinds of news end with, and prints it. */
-static int print_properties(const struct client *client, enum event event, const char *path,
-                            sd_bus_message *m) {
+static int print_properties(struct monitor *monitor, enum event event, const char *path, sd_bus_message *m) {
     union {
         struct device device;
         struct job job;
@@ -122,29 +151,29 @@ static int print_properties(const struct client *client, enum event event, const
     memset(&object, 0, sizeof(object));
     r = properties_read(interface, &object, m, &seen);
     if (r >= 0)
-        print_event(client, event, path, interface, &object, seen);
+        print_event(monitor, event, path, interface, &object, seen);
     properties_clear(interface, &object);
     return r;
 }
 
 static int on_changed(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-    struct watch *watch = userdata;
-    int r = print_properties(watch->client, EVENT_CHANGED, sd_bus_message_get_path(m), m);
+    struct monitor *monitor = userdata;
+    int r = print_properties(monitor, EVENT_CHANGED, sd_bus_message_get_path(m), m);
 
     (void)error;
     if (r < 0)
-        watch_over(watch, r);
+        watch_over(&monitor->watch, r);
     return 0;
 }
 
-static int read_added(const struct client *client, sd_bus_message *m) {
+static int read_added(struct monitor *monitor, sd_bus_message *m) {
     const char *path;
     int r = sd_bus_message_read(m, "o", &path);
 
     if (r >= 0)
         r = sd_bus_message_enter_container(m, 'a', "{sa{sv}}");
     while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sa{sv}")) > 0) {
-        r = print_properties(client, EVENT_ADDED, path, m);
+        r = print_properties(monitor, EVENT_ADDED, path, m);
         if (r >= 0)
             r = sd_bus_message_exit_container(m);
     }
@@ -152,17 +181,17 @@ static int read_added(const struct client *client, sd_bus_message *m) {
 }
 
 static int on_added(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-    struct watch *watch = userdata;
-    int r = read_added(watch->client, m);
+    struct monitor *monitor = userdata;
+    int r = read_added(monitor, m);
 
     (void)error;
     if (r < 0)
-        watch_over(watch, r);
+        watch_over(&monitor->watch, r);
     return 0;
 }
 
 static int on_removed(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-    struct watch *watch = userdata;
+    struct monitor *monitor = userdata;
     const char *path, *name;
     int r = sd_bus_message_read(m, "o", &path);
 
@@ -171,23 +200,23 @@ static int on_removed(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         r = sd_bus_message_enter_container(m, 'a', "s");
     while (r >= 0 && (r = sd_bus_message_read(m, "s", &name)) > 0)
         if (interface_find(name))
-            print_event(watch->client, EVENT_REMOVED, path, interface_find(name), NULL, 0);
+            print_event(monitor, EVENT_REMOVED, path, interface_find(name), NULL, 0);
     if (r < 0)
-        watch_over(watch, r);
+        watch_over(&monitor->watch, r);
     return 0;
 }
 
-static void print_present(const struct client *client, const struct list *list,
+static void print_present(struct monitor *monitor, const struct list *list,
                           const struct interface *interface) {
     for (size_t i = 0; i < list->n; i++) {
         char *object = (char *)list->items + i * interface->size;
         char *const *path = property_slot(&interface->properties[0], object);
 
-        print_event(client, EVENT_PRESENT, *path, interface, object, PROPERTIES_ALL & ~UINT32_C(1));
+        print_event(monitor, EVENT_PRESENT, *path, interface, object, PROPERTIES_ALL & ~UINT32_C(1));
     }
 }
 
-static enum exit_code listen(struct watch *watch, const struct client *client) {
+static enum exit_code listen(struct monitor *monitor, const struct client *client) {
     static const struct {
         const char *rule;
         sd_bus_message_handler_t handler;
@@ -196,13 +225,13 @@ static enum exit_code listen(struct watch *watch, const struct client *client) {
         { "interface='org.freedesktop.DBus.ObjectManager',member='InterfacesAdded'", on_added },
         { "interface='org.freedesktop.DBus.ObjectManager',member='InterfacesRemoved'", on_removed },
     };
-    enum exit_code code = watch_open(watch, client);
+    enum exit_code code = watch_open(&monitor->watch, client);
 
     for (size_t i = 0; code == EXIT_DONE && i < sizeof(rules) / sizeof(rules[0]); i++) {
         cleanup(free_p) char *rule = NULL;
         int r = asprintf(&rule, "type='signal',sender='" WIPYD_BUS_NAME "',%s", rules[i].rule);
 
-        r = r < 0 ? -ENOMEM : sd_bus_add_match(client->bus, NULL, rule, rules[i].handler, watch);
+        r = r < 0 ? -ENOMEM : sd_bus_add_match(client->bus, NULL, rule, rules[i].handler, monitor);
         if (r < 0)
             code = bus_failure(client, NULL, r);
     }
@@ -212,31 +241,30 @@ static enum exit_code listen(struct watch *watch, const struct client *client) {
 /* News that comes while the present state is fetched waits until the loop runs: nothing is lost between. */
 enum exit_code verb_monitor(struct client *client, char **arguments) {
     struct objects objects = { 0 };
-    struct watch watch = { 0 };
+    struct monitor monitor = { 0 };
     enum exit_code code;
     int end;
 
     (void)arguments;
     if (client->options.json)
         client->options.json = JSON_SHORT; /* a line per object, the last error too */
-    code = listen(&watch, client);
+    code = listen(&monitor, client);
     if (code == EXIT_DONE)
         code = objects_load(client, &objects);
     if (code == EXIT_DONE) {
-        if (!client->options.quiet) {
-            print_present(client, &objects.devices, &device_interface);
-            print_present(client, &objects.jobs, &job_interface);
-            print_present(client, &objects.boards, &board_interface);
-            print_present(client, &objects.slots, &slot_interface);
-            print_present(client, &objects.firmware, &firmware_interface);
-        }
-        end = watch_run(&watch);
+        print_present(&monitor, &objects.devices, &device_interface);
+        print_present(&monitor, &objects.jobs, &job_interface);
+        print_present(&monitor, &objects.boards, &board_interface);
+        print_present(&monitor, &objects.slots, &slot_interface);
+        print_present(&monitor, &objects.firmware, &firmware_interface);
+        end = watch_run(&monitor.watch);
         if (end < 0)
             code = bus_bad_message(client, end);
         else if (end == WATCH_DAEMON_GONE)
             code = bus_daemon_gone(client, BUS_JOB_IS_CUT);
     }
     objects_clear(&objects);
-    watch_close(&watch);
+    watch_close(&monitor.watch);
+    known_free(monitor.known);
     return code;
 }

@@ -64,14 +64,14 @@ static void print_devices(const struct client *client, const struct objects *obj
     for (size_t i = 0; i < objects->devices.n; i++) {
         const struct device *device = &devices[i];
         const struct job *job = objects_job(objects, device->job);
-        char now[160];
+        char now[160], release[TEXT_SIZE];
 
         if (job && !is_interrupted(job))
             progress_summary(job, now, sizeof(now));
         else
             device_now(device, now, sizeof(now));
-        table_row(&table, (const char *[]) { device->name, device->label, device->board, device->release,
-                                             device->mac, now });
+        table_row(&table, (const char *[]) { device->name, device->label, device->board,
+                                             text_release(release, device->release), device->mac, now });
     }
     table_close(&table);
     if (!objects->devices.n)
@@ -115,13 +115,15 @@ static void print_jobs(const struct client *client, const struct objects *object
     table_open(&table, client, COLUMNS(columns));
     for (size_t i = 0; i < objects->jobs.n; i++) {
         const struct job *job = &jobs[i];
-        char id[16], details[160], name[64] = "";
+        char id[16], details[160], release[TEXT_SIZE], name[64] = "";
 
         device_name_of(job->device, name, sizeof(name));
         snprintf(id, sizeof(id), "%" PRIu32, job->id);
         describe(job, details, sizeof(details));
-        table_row(&table, (const char *[]) { id, name, job->kind, *job->release ? job->release : job->package,
-                                             job->state, details });
+        table_row(&table,
+                  (const char *[]) { id, name, job->kind,
+                                     *job->release ? text_release(release, job->release) : job->package,
+                                     job->state, details });
     }
     table_close(&table);
 }
