@@ -61,19 +61,23 @@ static bool is_old_news(const struct fleet_device *device, const struct decision
     return !strcmp(was, is);
 }
 
+static const char heard_event[] = "heard from the board";
+
 void attend(struct fleet_device *device, const char *event) {
     struct attendance *attendance = device->attendance;
     struct fleet *fleet = attendance->fleet;
     struct decision_state state;
     const struct decision_rule *rule;
     unsigned index;
+    bool is_news;
 
     if (fleet->is_closing)
         return;
     fleet_facts(fleet, device, &state);
     index = decision_make(&state);
     rule = decision_rule_at(index);
-    if (!device->decided_us || !is_old_news(device, &state, index, event)) {
+    is_news = !device->decided_us || !is_old_news(device, &state, index, event);
+    if (is_news) {
         device->decided = state;
         device->rule = index;
         device->decided_us = fleet_now_us();
@@ -90,8 +94,12 @@ void attend(struct fleet_device *device, const char *event) {
         fleet_job_advise(fleet, attendance->flashed_job, device->advice);
     else if (state.pending_job && !device->job && *device->advice)
         fleet_job_advise(fleet, state.pending_job, device->is_present ? device->advice : PLUG_IN_AGAIN);
-    if (!attendance->is_removed)
+    /* A board without firmware says so several times a second, for as long as it is listened to. */
+    if (!attendance->is_removed &&
+        (is_news || strcmp(event, heard_event) != 0 || attendance->told_seen_us != device->seen_us)) {
+        attendance->told_seen_us = device->seen_us;
         fleet->events->on_device_changed(fleet->userdata, device);
+    }
     act(attendance, rule->verdict);
 }
 
@@ -376,7 +384,7 @@ static void on_report(void *userdata, struct flash_visit *visit_, const struct f
         attendance->is_coached_out = true;
     attend(device, attendance->look_done ? "asked to look"
                    : was_listening       ? "time is up"
-                   : report->is_new      ? "heard from the board"
+                   : report->is_new      ? heard_event
                                          : "looked at");
     answer_look(attendance, NULL);
 }

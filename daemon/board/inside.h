@@ -81,6 +81,7 @@ struct attendance {
     unsigned tries;         /* at a port that is held or fails, in a row */
     uint64_t coach_until;   /* on the loop's clock; 0: not coached yet */
     uint32_t flashed_job;   /* of was_flashed_now */
+    uint64_t told_seen_us;  /* the device's seen_us when its change was last told */
     /* a person's look, to be answered */
     fleet_look_fn look_done;
     void *look_userdata;
