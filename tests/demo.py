@@ -30,7 +30,7 @@ def say(text):
 
 def show(bench, *arguments):
     """wipyctl as a person would run it, on this very terminal."""
-    print(f"$ wipyctl {' '.join(map(str, arguments))}", flush=True)
+    print(f"\n$ wipyctl {' '.join(map(str, arguments))}", flush=True)
     environment = {**os.environ, "WIPYD_BUS": bench.address}
     return subprocess.Popen([BUILD / "wipyctl", *arguments], env=environment, cwd=bench.folder)
 
@@ -88,7 +88,8 @@ def run(package, config):
         wait_for(lambda: json.loads(bench.ctl("history", "--json").out), 20, "a job")
         job = json.loads(bench.ctl("history", "--json").out)[0]["id"]
         must_succeed(show(bench, "follow", str(job)))
-        coach.listen(rule_is("awaiting-start"), "the end of the job")
+        wait_for(lambda: device(bench).get("rule") == "awaiting-start", LIMIT_S, "the end of the job")
+        coach.last = device(bench)["advice"]  # follow has said it
 
         before = b"\xff" * (4 * MB)
         is_right = board.flash() == packages.expected_flash(str(package), 4 * MB, before)
