@@ -28,7 +28,7 @@ static const struct verb rows[] = {
     {
         .name = "list",
         .arguments = "",
-        .summary = "List the devices, where they are plugged in, and what may be done there",
+        .summary = "List the devices, their slots, and what may be done there",
         .run = verb_list,
     },
     {
