@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 
-from harness import CONFIG, MB, Bench, lived_in_flash, takes
+from harness import CONFIG, MB, Bench, lived_in_flash, takes, wait_for
 from test_client import bus_without_daemon, check_told, check_told_in_json, wipyctl
 
 KB200 = dict(app_bytes=200_000)
@@ -351,6 +351,21 @@ def test_status_and_list_have_what_is_known():
         for title in "SLOT", "ADAPTER", "LABEL", "POLICY", "ARMED":
             assert title in listed.splitlines()[0], listed
         assert bench.device()["Slot"] in listed, listed
+
+
+def test_monitor_shows_people_what_changed_and_programs_all():
+    with Known() as bench:
+        people, program = bench.start_ctl("monitor"), bench.start_ctl("monitor", "--json")
+        wait_for(lambda: people.stdout.readline().split()[1:3] == [f"board/{bench.mac.replace(':', '')}", "present"], 5, "a board")
+        wait_for(lambda: json.loads(program.stdout.readline())["path"].endswith(bench.mac.replace(":", "")), 5, "a board")
+        done(bench.ctl("label", bench.mac, "robot"))
+        changed = f"board/{bench.mac.replace(':', '')} changed label=robot"
+        wait_for(lambda: people.stdout.readline().split(" ", 1)[1].strip() == changed, 5, changed)
+        told = wait_for(lambda: (lambda row: row["event"] == "changed" and row)(json.loads(program.stdout.readline())), 5, "news")
+        assert told["properties"], told
+        for client in people, program:
+            client.terminate()
+            assert client.wait(timeout=10) == 0, client.returncode
 
 
 # ---- history ---------------------------------------------------------------------------------------------------------
