@@ -20,7 +20,7 @@ static void take_status(struct fleet_job *job) {
     if (*status->board.mac)
         COPY(record->mac, status->board.mac);
     /* What an earlier attempt has begun to write is not what the board came with. */
-    if (!*record->from_release && record->attempts <= 1 && status->state != WIPYD_JOB_STATE_DONE)
+    if (!*record->from_release && !job->may_have_written && status->state != WIPYD_JOB_STATE_DONE)
         COPY(record->from_release, status->board.release);
     if (package) {
         COPY(record->board, package->version.board);
@@ -60,6 +60,20 @@ void fleet_job_note_outcome(struct fleet *fleet, const struct fleet_job *job) {
     } else {
         return;
     }
+    ledger_put_board(fleet->ledger, &board, NULL, NULL);
+}
+
+/* Half written, a flash names no board any more: what it was begun as is what it is known by. */
+static void note_begun(struct fleet *fleet, const struct fleet_job *job) {
+    const struct board_record *known = ledger_board(fleet->ledger, job->record.mac);
+    struct board_record board;
+
+    if (!known || job->record.kind != WIPYD_JOB_KIND_FLASH || job->record.is_dry_run ||
+        job->status.phase != WIPYD_PHASE_BEGIN || !strcmp(known->board, job->record.board))
+        return;
+    board = *known;
+    COPY(board.board, job->record.board);
+    *board.release = 0;
     ledger_put_board(fleet->ledger, &board, NULL, NULL);
 }
 
@@ -104,6 +118,7 @@ static void on_flash_change(void *userdata, struct flash_job *flash) {
             fleet_job_supersede(fleet, job);
         fleet->events->on_device_changed(fleet->userdata, job->device);
     }
+    note_begun(fleet, job);
     if ((!had_reached && *job->status.board.mac) || (!knew_package && *job->record.to_release))
         fleet_job_keep(fleet, job);
     fleet_job_tell(fleet, job);

@@ -64,8 +64,9 @@ struct fleet_job {
     struct flash_status status;     /* of the attempt; kept up to date, and good also where flash is NULL */
     struct fleet_attempt *attempts; /* those that were cut off, in order */
     unsigned n_attempts;
-    uint64_t expires_ms; /* on the loop's clock; 0: not over */
-    bool is_begun;       /* flash is under way */
+    uint64_t expires_ms;   /* on the loop's clock; 0: not over */
+    bool is_begun;         /* flash is under way */
+    bool may_have_written; /* an attempt before this one */
     /* how to begin an attempt */
     struct firmware_package *package; /* unpacked, or NULL */
     int package_fd;                   /* handed over; -1: out of the store or the spool */

@@ -214,6 +214,7 @@ void fleet_job_cut_off(struct fleet *fleet, struct fleet_job *job) {
 
     fault_set(&cause, fault->code, "%s%s", was_stopped ? "wipyd was stopped " : "", fault->story);
     note_attempt(fleet, job, cause.story);
+    job->may_have_written |= job->record.bytes_total > 0; /* all is compared */
     if (job->record.attempts >= fleet->config->attempts) {
         fault_set(&job->status.fault, WIPYD_ERROR_TOO_MANY_ATTEMPTS, "%u times; the last time: %s",
                   job->record.attempts, cause.story);
@@ -347,6 +348,7 @@ static int load_job(struct fleet *fleet, const struct job_record *record) {
         return -ENOMEM;
     job->connect_timeout_ms = 1000 * fleet->config->connect_timeout_s;
     status_from_record(job);
+    job->may_have_written = was_killed || record->bytes_total > 0;
     if (!fleet_job_can_be_cut_off(record)) {
         fleet_job_end_with(fleet, job, WIPYD_ERROR_SHUTTING_DOWN, "wipyd ended without notice");
         return 0;
