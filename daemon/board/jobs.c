@@ -207,7 +207,27 @@ static void note_attempt(struct fleet *fleet, struct fleet_job *job, const char 
     job->n_attempts++;
 }
 
+/* One that has reached the same board while this one had yet to find out that its port was gone. */
+static const struct fleet_job *taken_over_by(const struct fleet *fleet, const struct fleet_job *job) {
+    for (unsigned i = fleet->n_jobs; i-- > 0 && fleet->jobs[i] != job;) {
+        const struct fleet_job *other = fleet->jobs[i];
+
+        if (fleet_job_can_be_cut_off(&other->record) && *other->status.board.mac &&
+            !strcmp(other->record.mac, job->record.mac))
+            return other;
+    }
+    return NULL;
+}
+
+static void supersede(struct fleet *fleet, struct fleet_job *job, const struct fleet_job *by) {
+    char story[64];
+
+    snprintf(story, sizeof story, "by job %u", by->id);
+    fleet_job_end_with(fleet, job, WIPYD_ERROR_SUPERSEDED, story);
+}
+
 void fleet_job_cut_off(struct fleet *fleet, struct fleet_job *job) {
+    const struct fleet_job *newer = taken_over_by(fleet, job);
     const struct fault *fault = &job->status.fault;
     bool was_stopped = fault->code == WIPYD_ERROR_SHUTTING_DOWN && strncmp(fault->story, "wipyd ", 6) != 0;
     struct fault cause;
@@ -215,6 +235,10 @@ void fleet_job_cut_off(struct fleet *fleet, struct fleet_job *job) {
     fault_set(&cause, fault->code, "%s%s", was_stopped ? "wipyd was stopped " : "", fault->story);
     note_attempt(fleet, job, cause.story);
     job->may_have_written |= job->record.bytes_total > 0; /* all is compared */
+    if (newer) {
+        supersede(fleet, job, newer);
+        return;
+    }
     if (job->record.attempts >= fleet->config->attempts) {
         fault_set(&job->status.fault, WIPYD_ERROR_TOO_MANY_ATTEMPTS, "%u times; the last time: %s",
                   job->record.attempts, cause.story);
@@ -234,16 +258,13 @@ void fleet_job_cut_off(struct fleet *fleet, struct fleet_job *job) {
 
 /* A newer job has the board: what was cut off before is not gone on with. */
 void fleet_job_supersede(struct fleet *fleet, const struct fleet_job *job) {
-    char story[64];
-
-    snprintf(story, sizeof story, "by job %u", job->id);
     for (unsigned i = 0; i < fleet->n_jobs; i++) {
         struct fleet_job *other = fleet->jobs[i];
 
         if (other != job && is_cut_off(other) && !is_over(other) &&
             (*other->record.mac ? !strcmp(other->record.mac, job->record.mac)
                                 : !strcmp(other->record.slot, job->record.slot)))
-            fleet_job_end_with(fleet, other, WIPYD_ERROR_SUPERSEDED, story);
+            supersede(fleet, other, job);
     }
 }
 
