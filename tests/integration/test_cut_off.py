@@ -226,12 +226,13 @@ def test_another_board_after_a_job_that_had_just_begun_is_treated_on_its_own():
         assert first.flash() == whole_flash(package)
 
 
+class Hasty(Plugged):
+    config = Plugged.config.replace("settle = 50", "settle = 0").replace("listen = 150", "listen = 0")
+
+
 @takes(4)
 def test_back_before_its_job_has_noticed():
     """While it unpacks, a job doesn't look at its port. It is waited for: no second job begins on its board."""
-    class Hasty(Plugged):
-        config = Plugged.config.replace("settle = 50", "settle = 0").replace("listen = 150", "listen = 0")
-
     with Hasty(MOMENTS["prepare"]) as case:
         bench, board = case.bench, case.board
         case.reach("")
@@ -239,10 +240,30 @@ def test_back_before_its_job_has_noticed():
         job = bench.wait_job(case.path)
         assert job["State"] == "done" and device_of(bench, case.path) == "ttyUSB7" and job["Attempt"] == 2, job
         assert len(flashes(bench)) == 1 and board.flash() == case.wanted
-        decided = [(decision["device"], decision["rule"]) for decision in bench.bus.call(ROOT, MANAGER, "Decisions", "a{sv}", {})[0]]
+        found = bench.bus.call(ROOT, MANAGER, "Decisions", "a{sv}", {})[0]
+        decided = [(decision["device"], decision["rule"]) for decision in found]
         if ("ttyUSB7", "job-under-way") not in decided:
             raise Skip("it had unpacked before the board was back")
         assert ("ttyUSB7", "resume") in decided, decided
+
+
+@takes(4)
+def test_a_command_before_its_job_has_noticed_takes_its_place():
+    with Hasty(MOMENTS["prepare"]) as case:
+        bench, board = case.bench, case.board
+        other = bench.package("other.tar.gz", release="1.19.0.b4", app_bytes=20_000)
+        case.reach("")
+        bench.replug(board, **ELSEWHERE)
+        wait_for(lambda: is_there(bench, "ttyUSB7"), 5, "it is there")
+        try:
+            command = bench.wait_job(bench.start_flash(other))
+        except DBusError as error:
+            assert error.name.endswith("DeviceBusy"), error
+            raise Skip("it had unpacked, and gone on, before the command") from None
+        assert command["State"] == "done", command
+        job = bench.wait_job(case.path)
+        assert job["State"] == "failed" and job["Error"].endswith("Superseded"), job
+        assert len(flashes(bench)) == 2 and board.flash() == whole_flash(other, case.before)
 
 
 @takes(5)
