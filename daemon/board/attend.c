@@ -514,7 +514,7 @@ void attendance_job_ended(struct fleet_device *device, const struct fleet_job *j
     if (is_cut_off) {
         attendance->syncs_left = attendance->fleet->config->syncs;
         /* Where nobody tells of an unplug, the port is tried again, but not at once. */
-        attendance->is_failed = device->is_by_hand;
+        attendance->is_failed = device->is_by_hand && !attendance->fleet->is_closing;
     }
     attendance->was_reset = false;
     if (*job->status.board.mac)

@@ -226,6 +226,19 @@ static void supersede(struct fleet *fleet, struct fleet_job *job, const struct f
     fleet_job_end_with(fleet, job, WIPYD_ERROR_SUPERSEDED, story);
 }
 
+/* With all reasons, for the history: what doesn't fit is what is longest ago. */
+static void fail_too_often(struct fleet_job *job) {
+    char reasons[sizeof job->status.fault.story] = "";
+    size_t n = 0;
+
+    for (unsigned i = job->n_attempts; i-- > 0 && n < sizeof reasons;)
+        n +=
+            (size_t)snprintf(reasons + n, sizeof reasons - n, "%s%s", n ? "; " : "", job->attempts[i].reason);
+    fault_set(&job->status.fault, WIPYD_ERROR_TOO_MANY_ATTEMPTS, "%u times, the last first: %s",
+              job->record.attempts, reasons);
+    job->status.state = WIPYD_JOB_STATE_FAILED;
+}
+
 void fleet_job_cut_off(struct fleet *fleet, struct fleet_job *job) {
     const struct fleet_job *newer = taken_over_by(fleet, job);
     const struct fault *fault = &job->status.fault;
@@ -240,9 +253,7 @@ void fleet_job_cut_off(struct fleet *fleet, struct fleet_job *job) {
         return;
     }
     if (job->record.attempts >= fleet->config->attempts) {
-        fault_set(&job->status.fault, WIPYD_ERROR_TOO_MANY_ATTEMPTS, "%u times; the last time: %s",
-                  job->record.attempts, cause.story);
-        job->status.state = WIPYD_JOB_STATE_FAILED;
+        fail_too_often(job);
         fleet_job_note_outcome(fleet, job);
         fleet_job_end(fleet, job);
         return;
