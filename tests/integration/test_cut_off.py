@@ -310,6 +310,7 @@ def test_cut_off_five_times_it_has_failed():
         assert reasons == [f"/dev/ttyUSB{n} vanished while writing" for n in (0, 2, 3, 4, 5)], reasons
         kept, = flashes(bench)
         assert (kept["state"], kept["attempts"], kept["error"]) == ("failed", 5, job["Error"]), kept
+        assert kept["error-text"] == "5 times, the last first: " + "; ".join(reversed(reasons)), kept
         assert reasons_on_disk(bench, kept["id"]) == reasons
 
         # Plugged in again, it gets a new job, which goes on where the old one was.
