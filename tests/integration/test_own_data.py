@@ -7,10 +7,10 @@ import random
 import time
 
 import packages
-from harness import DEVICE, JOB, MB, OURS, DBusError, Variant, takes, wait_for
+from harness import DEVICE, JOB, MB, OURS, Bench, DBusError, Variant, takes, wait_for
 from own_data import BLANK, CONFIG, NVS, lived_in, own
 from test_firmware_disk import small_disk
-from test_plug import MANAGER, ROOT, jobs, usb_bench, wait_rule
+from test_plug import MANAGER, ROOT, jobs, usb_bench
 
 ASK = "[boards]\nsettle = 20\nlisten = 60\nsyncs = 3\npolicy = ask\n"
 OPEN_STATES = ("queued", "running", "waiting", "interrupted")
@@ -332,3 +332,261 @@ def finish(life):
             if i < 3:
                 assert same(parts["nvs"], nvs), name
     check_backup_files(bench, len(bench.boards))
+
+
+# ---- restore ---------------------------------------------------------------------------------------------------------
+
+APP = dict(release="1.20.1.r1", app_bytes=60_000)
+TABLES = {4 * MB: packages.TABLE_4MB, 8 * MB: packages.TABLE_8MB}
+
+
+def otadata_of(flash_bytes):
+    """Where it is once the package of 1.20 is on the board."""
+    offset, size = next((o, s) for label, _, _, o, s in TABLES[flash_bytes] if label == "otadata")
+    return slice(offset, offset + size)
+
+
+@contextlib.contextmanager
+def saved_bench(*sizes, bench=None):
+    """Boards that were flashed, so that what they had is saved. Gives the bench and their flashes before that."""
+    flashes = [lived_in(size, 40 + i) for i, size in enumerate(sizes or [4 * MB])]
+    with bench or usb_bench([board_options(i, flash) for i, flash in enumerate(flashes)], config=ASK) as bench:
+        package = bench.package(**APP)
+        for board, before in zip(bench.boards, flashes):
+            plug(bench, board)
+            bench.flash_well(package, board)
+            assert own(board.flash()) == own(before)
+        yield bench, flashes
+
+
+def change(bench, board, flash, **options):
+    """As somebody else would: unplugged, and another flash when it is back."""
+    bench.unplug(board)
+    board.flash_path.write_bytes(flash)
+    plug(bench, board, **options)
+    wait_for(lambda: (device(bench, board) or {}).get("Mac"), 10, f"who is on {board.port}")
+
+
+def with_areas(flash, changes):
+    flash = bytearray(flash)
+    for area, data in changes:
+        flash[area] = data
+    return bytes(flash)
+
+
+def noise(area, seed):
+    return random.Random(seed).randbytes(area.stop - area.start)
+
+
+def restore(bench, *arguments, code=0, error=None):
+    """wipyctl backup restore; the job as the history has it."""
+    known = {job["id"] for job in jobs(bench, "restore")}
+    result = bench.ctl("backup", "restore", *arguments)
+    assert result.code == code, result
+    job, = [job for job in jobs(bench, "restore") if job["id"] not in known]
+    assert job["error"] == (OURS + error if error else ""), job
+    assert job["state"] == ("failed" if error else "done"), job
+    return job
+
+
+def end_of(bench, id_, seconds=20):
+    def ended():
+        job = next(job for job in jobs(bench, "restore") if job["id"] == id_)
+        return job if job["state"] not in OPEN_STATES else None
+    return wait_for(ended, seconds, f"the end of job {id_}")
+
+
+@takes(4)
+def test_a_wiped_board_gets_config_and_nvs_back_and_the_restore_can_be_undone():
+    with saved_bench(4 * MB, 8 * MB) as (bench, flashes):
+        for i, (board, before) in enumerate(zip(bench.boards, flashes)):
+            wiped = BLANK * len(before)
+            change(bench, board, wiped)
+            listed, = bench.ctl("backup", "list", mac_of(i), "--json").json
+            assert listed["mac"] == mac_of(i) and {row["part"] for row in listed["parts"]} == {"config", "nvs", "otadata"}
+            assert listed["name"] in bench.ctl("backup", "list", board.port).out
+
+            job = restore(bench, board.port)
+            assert job["mac"] == mac_of(i) and job["by"] == f"uid {os.getuid()}", job
+            restored = with_areas(wiped, [(area, before[area]) for area in PARTS.values()])
+            assert same(board.flash(), restored)  # no partition table: NVS where every layout has it
+
+            (_, present, parts), (_, first, _) = backups(bench, mac_of(i))
+            assert first == listed["name"] and not (parts["config"] + parts["nvs"]).strip(BLANK), present
+            restore(bench, board.port, present)
+            assert same(board.flash(), wiped)
+            restore(bench, mac_of(i), first, "--mac", mac_of(i))
+            assert same(board.flash(), restored)
+        check_backup_files(bench, 2)
+
+
+@takes(3)
+def test_damaged_config_and_nvs_are_put_right_and_nothing_else_is_touched():
+    with saved_bench(8 * MB) as (bench, (before,)):
+        board = bench.board
+        flashed = board.flash()
+        damaged = with_areas(flashed, [(CONFIG, noise(CONFIG, 1)), (NVS, noise(NVS, 2))])
+        change(bench, board, damaged)
+        restore(bench, board.port)
+        assert same(board.flash(), flashed) and own(board.flash()) == own(before)
+        begins = board.begins()
+        job = restore(bench, board.port, backups(bench)[-1][1])  # it is there already
+        assert board.begins() == begins and job["bytes-total"] == 0, job
+
+        for part, area in PARTS.items():
+            change(bench, board, damaged)
+            restore(bench, board.port, backups(bench)[-1][1], f"--parts={part}")
+            assert same(board.flash(), with_areas(damaged, [(area, before[area])])), part
+
+
+@takes(3)
+def test_otadata_goes_where_the_boards_own_table_has_it():
+    with saved_bench(4 * MB) as (bench, (before,)):
+        board, place = bench.board, otadata_of(4 * MB)
+        flashed, name = board.flash(), backups(bench)[0][1]
+        saved = before[0x190000:0x191000]  # where 1.18 has it
+        assert flashed[place] == BLANK * 0x1000 != saved
+        restore(bench, board.port, name, "--parts=otadata")
+        assert same(board.flash(), with_areas(flashed, [(place, saved)]))
+        change(bench, board, BLANK * 4 * MB)
+        restore(bench, board.port, name, "--parts=otadata", code=1, error="BackupInvalid")
+        assert same(board.flash(), BLANK * 4 * MB)
+
+
+@takes(2)
+def test_another_boards_backup_is_refused():
+    with saved_bench(4 * MB, 4 * MB) as (bench, _):
+        _, other = bench.boards
+        change(bench, other, BLANK * 4 * MB)
+        n_backups, begins = len(backups(bench)), other.begins()
+        restore(bench, other.port, "--mac", mac_of(0), code=1, error="OtherBoardsBackup")
+        assert other.begins() == begins and same(other.flash(), BLANK * 4 * MB)
+        assert len(backups(bench)) == n_backups
+
+
+def cut_off(bench, board, *arguments):
+    """A restore whose cable is pulled in the middle; its id."""
+    board.fault("on=DEFL_DATA,moment=mid-frame do=unplug")
+    result = bench.ctl("backup", "restore", board.port, *arguments, "--no-block")
+    assert result.code == 0, result
+    job = jobs(bench, "restore")[0]
+    wait_for(lambda: not board.status()["plugged"], 10, "the unplug")
+    bench.unplug(board)
+    wait_for(lambda: jobs(bench, "restore")[0]["state"] == "interrupted", 10, "the job is cut off")
+    return job["id"]
+
+
+@takes(3)
+def test_a_restore_that_is_cut_off_goes_on_by_itself():
+    with saved_bench(4 * MB) as (bench, (before,)):
+        board = bench.board
+        damaged = with_areas(board.flash(), [(CONFIG, noise(CONFIG, 1)), (NVS, noise(NVS, 2))])
+        change(bench, board, damaged)
+        id_ = cut_off(bench, board)
+        plug(bench, board, name="ttyUSB7")
+        job = end_of(bench, id_)
+        assert job["state"] == "done" and job["attempts"] == 2, job
+        assert own(board.flash()) == own(before)
+        # What was there when it began is among the generations, whole.
+        assert [(p["config"], p["nvs"]) for _, _, p in backups(bench)].count(own(damaged)) == 1
+
+
+@takes(4)
+def test_a_restore_of_some_parts_that_outlives_the_daemon_is_still_of_those():
+    for kill in False, True:
+        with saved_bench(4 * MB) as (bench, (before,)):
+            board = bench.board
+            damaged = with_areas(board.flash(), [(CONFIG, noise(CONFIG, 1)), (NVS, noise(NVS, 2))])
+            change(bench, board, damaged)
+            id_ = cut_off(bench, board, "--parts=nvs")
+            if kill:
+                bench.kill_wipyd()
+            else:
+                bench.stop_wipyd()
+            bench.start_wipyd()
+            plug(bench, board)
+            job = end_of(bench, id_)
+            assert job["state"] == "done" and job["attempts"] == 2, job
+            assert same(board.flash(), with_areas(damaged, [(NVS, before[NVS])]))
+
+
+@takes(4)
+def test_a_backup_that_is_not_whole_is_refused():
+    def cut(path):
+        os.truncate(path, os.path.getsize(path) - 1)
+
+    def link(path):
+        os.rename(path, f"{path}.old")
+        os.symlink(f"{path}.old", path)
+
+    spoils = {"cut": cut, "empty": lambda path: os.truncate(path, 0), "gone": os.unlink, "link": link,
+              "long": lambda path: os.truncate(path, 0x20000)}
+    with saved_bench(4 * MB) as (bench, _):
+        board = bench.board
+        damaged = with_areas(board.flash(), [(CONFIG, noise(CONFIG, 1)), (NVS, noise(NVS, 2))])
+        change(bench, board, damaged)
+        name = backups(bench)[0][1]
+        folder = bench.state / "backup" / mac_of(0).replace(":", "") / name
+        begins = board.begins()
+        for part in PARTS:
+            whole = (folder / f"{part}.bin").read_bytes()
+            for word, spoil in spoils.items():
+                spoil(folder / f"{part}.bin")
+                job = restore(bench, board.port, name, code=1, error="BackupInvalid")
+                assert part in job["error-text"] and name in job["error-text"], (word, job)
+                (folder / f"{part}.bin").unlink(missing_ok=True)
+                (folder / f"{part}.bin").write_bytes(whole)
+        assert board.begins() == begins and same(board.flash(), damaged)
+        restore(bench, board.port, name)
+
+
+@takes(2)
+def test_export_gives_the_same_bytes():
+    with saved_bench(8 * MB) as (bench, (before,)):
+        out = bench.folder / "out"
+        out.mkdir()
+        told = bench.ctl("backup", "export", mac_of(0), "-o", out, "--json")
+        assert told.code == 0, told
+        (_, name, parts), = backups(bench)
+        folder = out / f"{mac_of(0).replace(':', '')}-{name}"
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == {f"{p}.bin": d for p, d in parts.items()}
+        assert (parts["config"], parts["nvs"]) == own(before)
+
+
+class DiskBench(Bench):
+    """The state directory is on a file system of its own."""
+
+    def __init__(self, disk, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.disk = disk
+
+    def write_config(self, more=""):
+        self.state = self.disk / "state"
+        super().write_config(more)
+
+    def fill(self):
+        stat = os.statvfs(self.disk)
+        with open(self.disk / "filler", "wb") as file, contextlib.suppress(OSError):
+            file.write(bytes(stat.f_bavail * stat.f_frsize))
+
+
+@takes(4)
+def test_nothing_is_written_where_the_present_state_cannot_be_saved():
+    board_ = dict(board_options(0, lived_in(4 * MB, 40)), download=False)
+    with small_disk("8m") as disk, saved_bench(bench=DiskBench(disk, [board_], usb=True, config=ASK)) as (bench, (before,)):
+        board = bench.board
+        name = backups(bench)[0][1]
+        damaged = with_areas(board.flash(), [(CONFIG, noise(CONFIG, 1)), (NVS, noise(NVS, 2))])
+        change(bench, board, damaged)
+        begins = board.begins()
+        bench.fill()
+        result = bench.ctl("backup", "restore", board.port, name)
+        assert result.code == 1 and "can't be saved first" in result.err and "No space left" in result.err, result
+        assert board.begins() == begins and same(board.flash(), damaged)
+        (disk / "filler").unlink()
+        assert len(backups(bench)) == 1
+        check_backup_files(bench, 1)
+        assert bench.ctl("backup", "restore", board.port, name).code == 0
+        assert own(board.flash()) == own(before)
+        assert [job["error"] for job in jobs(bench, "restore")] == ["", OURS + "BackupFailed"]
+        assert (own(damaged)) == (backups(bench)[0][2]["config"], backups(bench)[0][2]["nvs"])
