@@ -517,8 +517,13 @@ void attendance_job_ended(struct fleet_device *device, const struct fleet_job *j
         attendance->is_failed = device->is_by_hand && !attendance->fleet->is_closing;
     }
     attendance->was_reset = false;
-    if (*job->status.board.mac)
+    /* A job may have been quicker than the first look: only an ESP32 tells it a MAC. */
+    if (*job->status.board.mac) {
         attendance->seen = BOARD_SEEN_DOWNLOAD;
+        attendance->is_esp32 = true;
+        attendance->is_encrypted |= job->status.fault.code == WIPYD_ERROR_FLASH_ENCRYPTED;
+        attendance->is_secure_boot |= job->status.fault.code == WIPYD_ERROR_SECURE_BOOT;
+    }
     /* One that never reached a board says nothing about it. */
     if (job->record.state == WIPYD_JOB_STATE_CANCELLED ||
         (job->record.state == WIPYD_JOB_STATE_FAILED && *job->status.board.mac))
