@@ -461,6 +461,8 @@ def test_another_boards_backup_is_refused():
         n_backups, begins = len(backups(bench)), other.begins()
         restore(bench, other.port, "--mac", mac_of(0), code=1, error="OtherBoardsBackup")
         assert other.begins() == begins and same(other.flash(), BLANK * 4 * MB)
+        known = next(row for row in bench.ctl("board", "list", "--json").json if row["mac"] == mac_of(1))
+        assert known["chip"] and known["flash_bytes"] == 4 * MB, known
         assert len(backups(bench)) == n_backups
 
 
