@@ -416,6 +416,41 @@ static bool has_heard_a_reset(const struct bench *bench) {
     return esp_link_boot_log(bench->link)->resets == 1;
 }
 
+/* What stands between the reply and the boot log: nothing, or a late reply, which isn't text. */
+static void answer_and_reboot(struct bench *bench, const uint8_t *frame, size_t size) {
+    uint8_t out[1024];
+    size_t n;
+
+    (void)size;
+    if (frame[1] == ESP_SYNC) {
+        say_syncs(bench, 8, ESP_SYNC_ROM);
+        return;
+    }
+    n = add_reply(out, 0, ESP_READ_REG, ONE, NULL, 0, 0, 0);
+    if (bench->moment)
+        n = add_reply(out, n, ESP_SPI_FLASH_MD5, 0, "rst:0x1\r\nboot:0x3\r\nrst:0x1\r\n....", 32, 0, 0);
+    memcpy(out + n, DOWNLOAD_LOG, strlen(DOWNLOAD_LOG));
+    say(bench, out, n + strlen(DOWNLOAD_LOG)); /* all in one read */
+}
+
+static void reboot_right_behind_a_reply(void **state) {
+    struct bench *bench = *state;
+
+    for (bench->moment = 0; bench->moment < 2; bench->moment++) {
+        bench->on_request = answer_and_reboot;
+        esp_link_forget_log(bench->link);
+        ask_register(bench, ONE, SHORT_MS);
+        wait_done(bench);
+        assert_int_equal(bench->outcome, ESP_OK);
+        assert_int_equal(esp_link_boot_log(bench->link)->resets, 1);
+        bench->on_request = answer_well;
+        ask_register(bench, ONE, SHORT_MS);
+        wait_done(bench);
+        assert_int_equal(bench->outcome, ESP_REBOOTED);
+    }
+    assert_listens(bench);
+}
+
 /* While the pool works for a job nothing is asked: a reset must not go unnoticed then either, and is told
  * once. */
 static void reboot_while_nothing_is_asked(void **state) {
@@ -575,6 +610,7 @@ int main(void) {
         TEST(chatter_cannot_keep_a_request_alive),
         TEST(reboot_in_mid_request),
         TEST(reboot_behind_half_a_reply),
+        TEST(reboot_right_behind_a_reply),
         TEST(reboot_after_the_timeout),
         TEST(reboot_while_nothing_is_asked),
         TEST(eight_replies_to_sync_are_swallowed),
