@@ -1,9 +1,10 @@
 #pragma once
 
-/* Little-endian integers in byte strings (the ESP32's and its loader's order), and hex. */
+/* Little-endian integers in byte strings (the ESP32's and its loader's order), hex, and text that was cut. */
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 static inline uint16_t get_le16(const uint8_t *p) {
     return (uint16_t)(p[0] | p[1] << 8);
@@ -32,6 +33,18 @@ static inline void hex_encode(const uint8_t *bytes, size_t size, char *text) {
         text[2 * i + 1] = "0123456789abcdef"[bytes[i] & 15];
     }
     text[2 * size] = 0;
+}
+
+/* Takes off what a cut has left of a character in UTF-8: the bus carries nothing but whole ones. */
+static inline void trim_cut_text(char *text) {
+    size_t size = strlen(text), begin = size;
+    unsigned char first;
+
+    while (begin && ((unsigned char)text[begin - 1] & 0xc0) == 0x80)
+        begin--;
+    first = begin ? (unsigned char)text[begin - 1] : 0;
+    if (first >= 0xc0 && size - begin + 1 < (first >= 0xf0 ? 4u : first >= 0xe0 ? 3u : 2u))
+        text[begin - 1] = 0;
 }
 
 static inline uint32_t round_up(uint32_t value, uint32_t unit) {

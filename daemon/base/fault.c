@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/base/bytes.h"
+
 enum wipyd_error fault_set(struct fault *fault, enum wipyd_error code, const char *format, ...) {
     va_list args;
 
@@ -13,6 +15,7 @@ enum wipyd_error fault_set(struct fault *fault, enum wipyd_error code, const cha
         va_start(args, format);
         vsnprintf(fault->story, sizeof fault->story, format, args);
         va_end(args);
+        trim_cut_text(fault->story);
     }
     return code;
 }

@@ -1,8 +1,11 @@
 /* New jobs: by a person, or by the policy; and those that go on. */
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "daemon/base/bytes.h"
 #include "daemon/base/log.h"
 #include "daemon/board/inside.h"
 
@@ -52,6 +55,9 @@ static enum wipyd_error may_begin(struct fleet *fleet, const struct fleet_device
     if (device->job)
         return fault_set(fault, WIPYD_ERROR_DEVICE_BUSY, "job %u is under way on %s", device->job->id,
                          device->name);
+    /* Only a job that has begun on a board waits until that is back. */
+    if (access(device->node, F_OK) < 0 && errno == ENOENT)
+        return fault_set(fault, WIPYD_ERROR_PORT_GONE, "%s: %s", device->node, strerror(ENOENT));
     return WIPYD_ERROR_NONE;
 }
 
@@ -112,6 +118,7 @@ static enum wipyd_error flash_record(struct fleet *fleet, struct fleet_device *d
         return error;
     COPY((*ret)->record.mac, mac);
     COPY((*ret)->record.package, record->name);
+    trim_cut_text((*ret)->record.package);
     COPY((*ret)->record.sha256, record->sha256);
     (*ret)->record.is_chosen = options->version != NULL;
     announce(fleet, *ret);
@@ -155,6 +162,7 @@ enum wipyd_error fleet_flash_file(struct fleet *fleet, struct fleet_device *devi
     own = -1;
     (*ret)->package_bytes = bytes;
     COPY((*ret)->record.package, name);
+    trim_cut_text((*ret)->record.package);
     (*ret)->record.is_chosen = true;
     if (!options->dry_run) {
         (*ret)->record.is_spooled = true;
