@@ -535,7 +535,8 @@ void attendance_job_ended(struct fleet_device *device, const struct fleet_job *j
         attendance->has_ended_now = false;
         attendance->seen = job->status.has_started ? BOARD_SEEN_FIRMWARE : BOARD_SEEN_NOTHING;
     }
-    attend(device, "a job has ended");
+    if (!attendance->fleet->is_closing)
+        attend(device, "a job has ended");
     go_on(attendance);
 }
 
