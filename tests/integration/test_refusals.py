@@ -255,7 +255,7 @@ test_text_of_another_program = port_that_says([b"login: \r\n"], 0.2, "NotInDownl
 test_a_firmware_that_crashes = port_that_says(
     [b"Guru Meditation Error: Core  0 panic'ed (LoadProhibited)\r\n"], 0.2, "NotInDownloadMode", "crashes", "Guru Meditation")
 test_a_loader_of_another_program = port_that_says(
-    [bytes.fromhex("c0010802000000000000" "00c0")], 0.02, "Silence")
+    [bytes.fromhex("c0010802000000000000" "00c0")], 0.02, "Noise", "bytes came")
 test_half_frames_for_ever = port_that_says([b"\xc0\x01\x08\x04\x00\x07", b"\xdb\xdb\xdb"], 0.02, "Noise")
 
 
@@ -445,7 +445,7 @@ def test_port_gone_before_the_job():
         bench.board.ask("unplug")
         wait_for(lambda: bench.device()["Present"] is False, 5, "the daemon has seen it")
         assert "unplugged" in bench.ctl("status").out
-        check_refusal(bench, bench.ctl("flash", "board", package), "PortGone", "No such file")
+        check_refusal(bench, bench.ctl("flash", "board", package), "PortGone", "No such file", job=None)
         bench.board.ask("plug")
         bench.board.ask("jumper on")
         bench.board.ask("reset")
@@ -459,11 +459,42 @@ def test_port_gone_while_waiting_for_the_board():
         wait_for(lambda: bench.bus.managed().get("/org/wipyd1/job/1", {}).get("org.wipyd1.Job", {}).get("State") == "waiting",
                  10, "the job waits")
         bench.board.ask("unplug")
+        wait_for(lambda: bench.job("/org/wipyd1/job/1")["State"] == "interrupted", 5, "the job is cut off")
+        (_, _, reason), = bench.job("/org/wipyd1/job/1")["Attempts"]
+        assert "board vanished" in reason, reason
+        assert client.poll() is None, "it waits for the board"
+        assert bench.ctl("cancel", "1").code == 0
         out, err = client.communicate(timeout=10)
-        check_refusal(bench, Result(["wipyctl"], client.returncode, out, err), "PortGone", "board vanished")
+        check_refusal(bench, Result(["wipyctl"], client.returncode, out, err), "Cancelled", code=client.returncode)
+        assert client.returncode != 0
 
 
-def odd_port(make, error, *facts):
+@takes(5)
+def test_port_gone_too_often():
+    with Bench([dict(download=False)], config="[flash]\nattempts = 2\n", connect_timeout=30) as bench:
+        path = bench.start_flash(bench.package(**KB200))
+        for state in "interrupted", "failed":
+            wait_for(lambda: bench.job(path)["State"] == "waiting", 10, "the job waits")
+            bench.board.ask("unplug")
+            wait_for(lambda: bench.job(path)["State"] == state, 5, state)
+            bench.board.ask("plug")
+        told = bench.job(path)
+        assert told["Error"] == OURS + "TooManyAttempts" and "2 times" in told["ErrorText"], told
+        assert len(told["Attempts"]) == 2, told
+
+
+def test_an_adapter_that_is_not_served():
+    with Bench(usb=True) as bench:
+        bench.import_firmware(bench.package(**KB200))
+        bench.plug(bench.board, vid="04d8", pid="f012", acm=1, name="ttyACM0")
+        wait_for(lambda: "ttyACM0" in bench.ctl("list").out, 5, "the device")
+        for verb in "flash", "info", "look":
+            result = bench.ctl(verb, "ttyACM0")
+            check_refusal(bench, result, "AdapterUnhandled", "protocol of its own", job=None)
+        assert bench.board.status()["bytes_received"] == 0 and bench.device()["Rule"] == "adapter-unhandled"
+
+
+def odd_port(make, error, *facts, job="/org/wipyd1/job/1"):
     def test():
         with Bench(boards=0, wipyd=False) as bench:
             port = bench.folder / "port"
@@ -471,12 +502,12 @@ def odd_port(make, error, *facts):
             bench.ports = [port]
             bench.start_wipyd()
             result = bench.ctl("flash", "port", bench.package(**KB200))
-            check_refusal(bench, result, error, *facts)
+            check_refusal(bench, result, error, *facts, job=job)
     test.__module__ = __name__
     return test
 
 
-test_no_such_node = odd_port(lambda port: None, "PortGone", "No such file")
+test_no_such_node = odd_port(lambda port: None, "PortGone", "No such file", job=None)
 test_node_is_a_file = odd_port(lambda port: port.write_text("not a tty"), "PortFailed", "Inappropriate ioctl")
 test_node_is_no_tty = odd_port(lambda port: port.symlink_to("/dev/null"), "PortFailed", "Inappropriate ioctl")
 test_node_is_a_folder = odd_port(lambda port: port.mkdir(), "PortFailed", "directory")
@@ -775,12 +806,16 @@ def test_busy_device_on_the_bus():
 def test_odd_names_for_a_package():
     with Bench() as bench:
         data = bench.package(**KB200).read_bytes()
-        for name in ("", "x" * 20000, "\n\x1b[2J\x07", "../../etc/passwd", "%s%n"):
+        for name in ("", "x" * 20000, "ä" * 1000, "xä" * 1000, "\n\x1b[2J\x07", "../../etc/passwd", "%s%n"):
             fd = memfd(data)
             path, = bench.bus.call(bench.device_path(), DEVICE, "FlashFile", "hsa{sv}", fd, name, {"dry-run": Variant("b", True)})
             os.close(fd)
             job = bench.wait_job(path)
-            assert job["State"] == "done" and job["Package"] == name, job["ErrorText"]
+            assert job["State"] == "done", job["ErrorText"]
+            # A long one is cut, between characters.
+            assert job["Package"] == name if len(name) < 200 else name.startswith(job["Package"]), job["Package"]
+            assert len(job["Package"].encode()) >= min(len(name.encode()), 254), job["Package"]
+            assert path in bench.bus.managed()
             status = bench.ctl("status")
             assert status.code == 0 and "\x1b[2J" not in status.out and "\x07" not in status.out, status
         assert "\x1b" not in bench.log(), "a name steers the log's terminal"
