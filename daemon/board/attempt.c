@@ -63,17 +63,24 @@ void fleet_job_note_outcome(struct fleet *fleet, const struct fleet_job *job) {
     ledger_put_board(fleet->ledger, &board, NULL, NULL);
 }
 
-/* Half written, a flash names no board any more: what it was begun as is what it is known by. */
+/* From the first erase until all is verified the board doesn't have what it was flashed with any more: who is
+ * cancelled or fails there is flashed again, whatever the name on the flash says. Half written, a flash may
+ * name no board at all: what it was begun as is what it is known by. */
 static void note_begun(struct fleet *fleet, const struct fleet_job *job) {
     const struct board_record *known = ledger_board(fleet->ledger, job->record.mac);
     struct board_record board;
 
     if (!known || job->record.kind != WIPYD_JOB_KIND_FLASH || job->record.is_dry_run ||
-        job->status.phase != WIPYD_PHASE_BEGIN || !strcmp(known->board, job->record.board))
+        job->status.phase != WIPYD_PHASE_BEGIN ||
+        (!strcmp(known->board, job->record.board) && !known->flashed_us && !known->chosen_us))
         return;
     board = *known;
-    COPY(board.board, job->record.board);
-    *board.release = 0;
+    if (strcmp(known->board, job->record.board) != 0) {
+        COPY(board.board, job->record.board);
+        *board.release = 0;
+    }
+    *board.flashed_sha256 = *board.flashed_release = *board.confirmed_release = 0;
+    board.flashed_us = board.chosen_us = board.confirmed_us = 0;
     ledger_put_board(fleet->ledger, &board, NULL, NULL);
 }
 

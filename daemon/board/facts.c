@@ -140,7 +140,8 @@ static void take_candidate(struct fleet *fleet, struct decision_state *ret) {
     ret->candidate_order = order_of(candidate->release);
     if (!known)
         return;
-    ret->was_flashed = ledger_was_flashed(fleet->ledger, known->mac, candidate->sha256);
+    /* Of a board whose last flash was broken off nothing that was flashed is left for certain. */
+    ret->was_flashed = known->flashed_us && ledger_was_flashed(fleet->ledger, known->mac, candidate->sha256);
     ret->is_chosen = known->chosen_us && known->chosen_us >= candidate->added_us &&
                      strcmp(known->flashed_sha256, candidate->sha256) != 0;
     ret->failures = !strcmp(known->failed_sha256, candidate->sha256) ? known->failures : 0;

@@ -78,7 +78,8 @@ struct board_record {
     char pin[64];               /* the release that it is to have; empty: the newest */
     char slot[RECORD_SLOT_MAX]; /* where it was last seen */
     uint64_t first_seen_us, seen_us;
-    char flashed_sha256[65], flashed_release[64]; /* the package last flashed and verified; empty: never */
+    char flashed_sha256[65], flashed_release[64]; /* the package last flashed and verified; empty: never, or
+                                                     a later flash was begun and not finished */
     uint64_t flashed_us;
     uint64_t chosen_us; /* that package was a person's own choice, made then: a version or a file was named;
                            0: no */
