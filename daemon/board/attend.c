@@ -11,11 +11,6 @@
 #include "daemon/board/coach.h"
 #include "daemon/board/inside.h"
 
-enum {
-    TRY_AGAIN_FIRST_MS = 1000, /* a port that is held, or can't be opened: doubled each time */
-    TRY_AGAIN_MOST_MS = 60 * 1000,
-};
-
 static void act(struct attendance *attendance, enum decision_verdict verdict);
 
 bool attendance_is_idle(const struct fleet_device *device) {
@@ -61,8 +56,6 @@ static bool is_old_news(const struct fleet_device *device, const struct decision
     return !strcmp(was, is);
 }
 
-static const char heard_event[] = "heard from the board";
-
 void attend(struct fleet_device *device, const char *event) {
     struct attendance *attendance = device->attendance;
     struct fleet *fleet = attendance->fleet;
@@ -96,7 +89,7 @@ void attend(struct fleet_device *device, const char *event) {
         fleet_job_advise(fleet, state.pending_job, device->is_present ? device->advice : PLUG_IN_AGAIN);
     /* A board without firmware says so several times a second, for as long as it is listened to. */
     if (!attendance->is_removed &&
-        (is_news || strcmp(event, heard_event) != 0 || attendance->told_seen_us != device->seen_us)) {
+        (is_news || strcmp(event, HEARD_EVENT) != 0 || attendance->told_seen_us != device->seen_us)) {
         attendance->told_seen_us = device->seen_us;
         fleet->events->on_device_changed(fleet->userdata, device);
     }
@@ -135,261 +128,7 @@ void attendance_reconsider(struct fleet_device *device, const char *event) {
     attend(device, event);
 }
 
-/* ---- the visit ------------------------------------------------------------------------------- */
-
-static void on_report(void *userdata, struct flash_visit *visit, const struct flash_visit_report *report);
-
-static const struct flash_visit_events visit_events = { .on_report = on_report };
-
-static void answer_look(struct attendance *attendance, const struct fault *fault) {
-    fleet_look_fn done = attendance->look_done;
-
-    attendance->look_done = NULL;
-    if (done)
-        done(attendance->look_userdata, fault && fault->code != WIPYD_ERROR_NONE ? fault : NULL);
-}
-
-static void start_visit(struct attendance *attendance) {
-    struct fault fault;
-    int r;
-
-    attendance->wants_visit = false;
-    attendance->is_fresh = false;
-    attendance->syncs_counted = 0;
-    r = flash_visit_start(&attendance->visit, attendance->fleet->loop, &attendance->wanted, &visit_events,
-                          attendance);
-    if (r < 0) {
-        attendance->visit = NULL;
-        fault_errno(&fault, r, "looking at %s", attendance->device->node);
-        log_error("%s", fault.story);
-        answer_look(attendance, &fault);
-        return;
-    }
-    attendance->is_report_due = true;
-}
-
-static void go_on(struct attendance *attendance) {
-    struct fleet_device *device = attendance->device;
-
-    if (attendance->visit)
-        return;
-    if (attendance->is_removed && !device->job) {
-        fleet_free_device(device);
-        return;
-    }
-    if (device->job) {
-        attendance->wants_visit = false;
-        if (!device->job->is_begun)
-            fleet_job_begin(device->job);
-    } else if (attendance->wants_visit && device->is_present && !attendance->fleet->is_closing) {
-        start_visit(attendance);
-    }
-    fleet_close_when_idle(attendance->fleet);
-}
-
-static void on_visit_closed(void *userdata) {
-    struct attendance *attendance = userdata;
-
-    attendance->visit = NULL;
-    attendance->is_visit_closing = false;
-    attendance->is_report_due = false;
-    attendance->is_fresh = false;
-    go_on(attendance);
-}
-
-/* A visit that is broken off has sent some as well. */
-static void count_syncs(struct attendance *attendance) {
-    unsigned all = flash_visit_syncs(attendance->visit), sent = all - attendance->syncs_counted;
-
-    attendance->syncs_counted = all;
-    attendance->syncs_left -= sent < attendance->syncs_left ? sent : attendance->syncs_left;
-}
-
-/* Then go_on(). */
-static void close_visit(struct attendance *attendance, bool give_back) {
-    if (!attendance->visit) {
-        go_on(attendance);
-        return;
-    }
-    if (attendance->is_visit_closing)
-        return;
-    attendance->is_visit_closing = true;
-    count_syncs(attendance);
-    flash_visit_close(attendance->visit, give_back, on_visit_closed, attendance);
-}
-
-/* A board that we brought into download mode is given back as it was found. */
-static bool has_reset(const struct attendance *attendance) {
-    return attendance->wanted.may_reset && attendance->seen == BOARD_SEEN_DOWNLOAD;
-}
-
-/* Takes the place of a visit that is under way. */
-static void visit(struct attendance *attendance, const struct flash_visit_request *request) {
-    uv_timer_stop(&attendance->timer);
-    attendance->wanted = *request;
-    attendance->wants_visit = true;
-    close_visit(attendance, false);
-}
-
-/* Where the version stands in the firmware that this daemon has written last, or would write: unpacked, it is
- * at hand. */
-static uint32_t version_at(struct fleet *fleet) {
-    const struct firmware_record *candidate = fleet_candidate(fleet, "", "");
-    struct firmware_package *package = candidate ? firmware_store_ready(fleet->store, candidate) : NULL;
-    uint32_t offset = package ? package->version.image_offset : 0;
-
-    firmware_package_unref(package);
-    return offset;
-}
-
-static struct flash_visit_request new_request(const struct attendance *attendance) {
-    return (struct flash_visit_request) { .node = attendance->device->node,
-                                          .device = attendance->device->name,
-                                          .listen_ms = attendance->fleet->config->listen_ms,
-                                          .version_at = version_at(attendance->fleet),
-                                          .syncs = attendance->syncs_left,
-                                          .syncs_stand = attendance->syncs_stand };
-}
-
-static void look(struct attendance *attendance) {
-    struct flash_visit_request request = new_request(attendance);
-
-    if (attendance->is_report_due)
-        return; /* one is under way */
-    request.may_speak = fleet_is_armed(attendance->fleet, attendance->device);
-    visit(attendance, &request);
-}
-
-static void reset(struct attendance *attendance) {
-    struct flash_visit_request request = new_request(attendance);
-
-    if (attendance->is_report_due && attendance->wanted.may_reset)
-        return;
-    request.may_reset = true;
-    request.syncs = attendance->fleet->config->syncs;
-    visit(attendance, &request);
-}
-
-static void on_timer(uv_timer_t *timer);
-
-static void try_again_later(struct attendance *attendance) {
-    uint64_t ms = TRY_AGAIN_FIRST_MS;
-
-    for (unsigned i = 0; i < attendance->tries && ms < TRY_AGAIN_MOST_MS; i++)
-        ms *= 2;
-    if (ms > TRY_AGAIN_MOST_MS)
-        ms = TRY_AGAIN_MOST_MS;
-    attendance->tries++;
-    uv_timer_start(&attendance->timer, on_timer, ms, 0);
-}
-
-static void coach(struct attendance *attendance) {
-    struct flash_visit_request request = new_request(attendance);
-    uint64_t now = uv_now(attendance->fleet->loop);
-
-    if (!attendance->coach_until)
-        attendance->coach_until = now + 1000ull * attendance->fleet->config->coach_s;
-    if (attendance->visit && !attendance->is_visit_closing) {
-        if (attendance->is_report_due)
-            return;
-        attendance->is_report_due = true;
-        flash_visit_listen(attendance->visit,
-                           attendance->coach_until > now ? attendance->coach_until - now : 0);
-        return;
-    }
-    /* The port is opened only to listen: what the first report says, that nothing was heard, is no news. */
-    request.is_quiet = attendance->was_flashed_now;
-    request.listen_ms = 0;
-    request.syncs = 0;
-    visit(attendance, &request);
-}
-
-/* ---- what comes back ------------------------------------------------------------------------- */
-
-static void take_report(struct attendance *attendance, const struct flash_visit_report *report) {
-    struct fleet_device *device = attendance->device;
-    bool is_mere_listening = attendance->wanted.listen_ms == 0 && !report->is_new;
-
-    count_syncs(attendance);
-    attendance->has_lines = report->has_lines;
-    if (report->seen == BOARD_SEEN_FIRMWARE && !report->is_confirmed)
-        attendance->syncs_stand |= report->syncs > 0;
-    else if (!is_mere_listening)
-        attendance->syncs_stand = false;
-    if (is_mere_listening && report->seen == BOARD_SEEN_SILENT)
-        return;
-    attendance->seen = report->seen;
-    /* After a flash the ROM isn't asked, only heard: the wire was left on. */
-    if (attendance->wanted.is_quiet && report->seen == BOARD_SEEN_DEAF)
-        attendance->seen = BOARD_SEEN_DOWNLOAD;
-    if (attendance->wanted.may_reset)
-        attendance->was_reset = true;
-    if (report->seen == BOARD_SEEN_DOWNLOAD) {
-        attendance->is_esp32 = report->is_esp32;
-        attendance->is_encrypted = report->is_encrypted;
-        attendance->is_secure_boot = report->is_secure_boot;
-        attendance->is_fresh = true;
-        device->board = report->board;
-        if (*report->board.mac) {
-            device->seen_us = fleet_now_us();
-            fleet_learn(attendance->fleet, device);
-        }
-    } else if (*report->board.release) {
-        COPY(device->board.board, report->board.board);
-        COPY(device->board.release, report->board.release);
-        device->board.is_blank = false;
-    }
-    if (attendance->was_flashed_now && report->seen == BOARD_SEEN_FIRMWARE) {
-        attendance->is_confirmed_now = true;
-        fleet_job_confirm(attendance->fleet, attendance->flashed_job,
-                          report->is_confirmed ? report->board.release : "");
-    }
-}
-
-static void port_failed(struct attendance *attendance, const struct flash_visit_report *report) {
-    COPY(attendance->device->holder, report->holder);
-    if (report->fault.code == WIPYD_ERROR_PORT_BUSY)
-        attendance->is_held = true;
-    else
-        attendance->is_failed = true;
-    close_visit(attendance, false);
-}
-
-static void on_report(void *userdata, struct flash_visit *visit_, const struct flash_visit_report *report) {
-    struct attendance *attendance = userdata;
-    struct fleet_device *device = attendance->device;
-    struct fault fault = report->fault;
-    bool was_listening = attendance->coach_until != 0 && !report->is_new &&
-                         uv_now(attendance->fleet->loop) >= attendance->coach_until;
-
-    (void)visit_;
-    attendance->is_report_due = false;
-    if (attendance->is_removed)
-        return;
-    if (report->fault.code != WIPYD_ERROR_NONE) {
-        port_failed(attendance, report);
-        /* Most often it was unplugged, and udev says so next; else it is tried again. */
-        if (report->fault.code == WIPYD_ERROR_PORT_GONE)
-            try_again_later(attendance);
-        else
-            attend(device, "the port can't be used");
-        answer_look(attendance, &fault);
-        return;
-    }
-    attendance->tries = 0;
-    attendance->was_looked_at = true;
-    *device->holder = 0;
-    take_report(attendance, report);
-    if (was_listening)
-        attendance->is_coached_out = true;
-    attend(device, attendance->look_done ? "asked to look"
-                   : was_listening       ? "time is up"
-                   : report->is_new      ? heard_event
-                                         : "looked at");
-    answer_look(attendance, NULL);
-}
-
-static void on_timer(uv_timer_t *timer) {
+void attendance_on_timer(uv_timer_t *timer) {
     struct attendance *attendance = timer->data;
 
     if (!attendance->is_settled) {
@@ -438,9 +177,9 @@ static void wait(struct attendance *attendance) {
     if (attendance->device->job || uv_is_active((uv_handle_t *)&attendance->timer))
         return;
     if (!attendance->is_settled)
-        uv_timer_start(&attendance->timer, on_timer, attendance->fleet->config->settle_ms, 0);
+        uv_timer_start(&attendance->timer, attendance_on_timer, attendance->fleet->config->settle_ms, 0);
     else if (attendance->is_held || attendance->is_failed)
-        try_again_later(attendance);
+        attendance_try_again_later(attendance);
 }
 
 static void act(struct attendance *attendance, enum decision_verdict verdict) {
@@ -454,19 +193,19 @@ static void act(struct attendance *attendance, enum decision_verdict verdict) {
         attendance->wants_visit = false;
         uv_timer_stop(&attendance->timer);
         if (attendance->visit)
-            close_visit(attendance, has_reset(attendance));
+            attendance_close_visit(attendance, attendance_has_reset(attendance));
         return;
     case DECISION_WAIT:
         wait(attendance);
         return;
     case DECISION_LOOK:
-        look(attendance);
+        attendance_look(attendance);
         return;
     case DECISION_RESET:
-        reset(attendance);
+        attendance_reset(attendance);
         return;
     case DECISION_COACH:
-        coach(attendance);
+        attendance_coach(attendance);
         return;
     case DECISION_FLASH:
         if (is_stale(attendance))
@@ -493,9 +232,9 @@ void attendance_give_way(struct fleet_device *device) {
     attendance->is_held = attendance->is_failed = false;
     attendance->is_settled = true;
     fault_set(&fault, WIPYD_ERROR_DEVICE_BUSY, "job %u has begun on %s", device->job->id, device->name);
-    answer_look(attendance, &fault);
+    attendance_answer_look(attendance, &fault);
     attendance->is_report_due = false;
-    close_visit(attendance, false);
+    attendance_close_visit(attendance, false);
 }
 
 static bool has_written(const struct fleet_job *job) {
@@ -537,7 +276,7 @@ void attendance_job_ended(struct fleet_device *device, const struct fleet_job *j
     }
     if (!attendance->fleet->is_closing)
         attend(device, "a job has ended");
-    go_on(attendance);
+    attendance_go_on(attendance);
 }
 
 void attendance_job_given_up(struct fleet_device *device, uint32_t job) {
@@ -554,7 +293,7 @@ void attendance_job_given_up(struct fleet_device *device, uint32_t job) {
 void fleet_look(struct fleet *fleet, struct fleet_device *device, const struct fleet_options *options,
                 fleet_look_fn done, void *userdata) {
     struct attendance *attendance = device->attendance;
-    struct flash_visit_request request = new_request(attendance);
+    struct flash_visit_request request = attendance_new_request(attendance);
     struct fault fault = { 0 };
     const char *from;
 
@@ -583,7 +322,7 @@ void fleet_look(struct fleet *fleet, struct fleet_device *device, const struct f
     request.syncs = fleet->config->syncs;
     request.may_speak = true;
     request.may_stop_program = options->repl;
-    visit(attendance, &request);
+    attendance_visit(attendance, &request);
 }
 
 /* ---- plug and unplug ------------------------------------------------------------------------- */
@@ -641,12 +380,12 @@ void attendance_end(struct fleet_device *device) {
     uv_timer_stop(&attendance->timer);
     attendance->wants_visit = false;
     fault_set(&fault, WIPYD_ERROR_PORT_GONE, "%s was unplugged", device->name);
-    answer_look(attendance, &fault);
+    attendance_answer_look(attendance, &fault);
     /* A job finds out by itself, and keeps what it knows until then. */
     if (!device->job)
         forget_this_time(attendance);
     attend(device, "unplugged");
-    close_visit(attendance, false);
+    attendance_close_visit(attendance, false);
 }
 
 void attendance_stop(struct fleet_device *device) {
@@ -656,7 +395,7 @@ void attendance_stop(struct fleet_device *device) {
     uv_timer_stop(&attendance->timer);
     attendance->wants_visit = false;
     fault_set(&fault, WIPYD_ERROR_SHUTTING_DOWN, "while looking at %s", device->name);
-    answer_look(attendance, &fault);
+    attendance_answer_look(attendance, &fault);
     if (attendance->visit)
-        close_visit(attendance, has_reset(attendance));
+        attendance_close_visit(attendance, attendance_has_reset(attendance));
 }

@@ -101,7 +101,25 @@ const struct firmware_record *fleet_candidate(struct fleet *fleet, const char *b
 /* Keeps what was learned of the board that the device has: in the board's and the slot's record. */
 void fleet_learn(struct fleet *fleet, const struct fleet_device *device);
 
+/* port_visit.c: what a port's one visit is for, and how it ends. Each takes the place of what was under way.
+ */
+#define HEARD_EVENT "heard from the board" /* may come often */
+void attendance_look(struct attendance *attendance);
+void attendance_reset(struct attendance *attendance);
+void attendance_coach(struct attendance *attendance);
+void attendance_visit(struct attendance *attendance, const struct flash_visit_request *request);
+struct flash_visit_request attendance_new_request(const struct attendance *attendance);
+/* Then attendance_go_on(). */
+void attendance_close_visit(struct attendance *attendance, bool give_back);
+/* Where the port is free: what waits for it goes on, and a device that was removed goes away. */
+void attendance_go_on(struct attendance *attendance);
+/* A board that we brought into download mode is given back as it was found. */
+bool attendance_has_reset(const struct attendance *attendance);
+void attendance_answer_look(struct attendance *attendance, const struct fault *fault);
+void attendance_try_again_later(struct attendance *attendance);
+
 /* attend.c */
+void attendance_on_timer(uv_timer_t *timer);
 must_check int attendance_new(struct fleet *fleet, struct fleet_device *device);
 /* Plugged in, or there at start. */
 void attendance_begin(struct fleet_device *device, const char *event);
