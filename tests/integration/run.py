@@ -4,7 +4,8 @@ a time limit and a folder that is removed afterwards.
 
     run.py [-k PATTERN] [-j N] [--list] [--build FOLDER] [--san] [--valgrind] [--times]
 
-PATTERN is a regular expression, sought in "test_flash.name". See harness.py for the environment.
+PATTERN is a regular expression, sought in "test_flash.name". What a test prints is shown when it fails; of one that
+passes, the lines that begin with "note: ". See harness.py for the environment.
 """
 import argparse
 import ctypes
@@ -115,6 +116,9 @@ def tell(test, code, seconds, report):
     if code == SKIPPED:
         reason = "  " + next((line for line in report.splitlines() if line.startswith("SKIP: ")), "")[6:]
     print(f"{word:4} {seconds:6.1f} s  {test.name}{reason}", flush=True)
+    if word == "ok":
+        print("".join(f"     | {line[6:]}\n" for line in report.splitlines() if line.startswith("note: ")), end="",
+              flush=True)
     if word == "FAIL":
         print("".join(f"     | {line}\n" for line in report.splitlines()[-150:]), end="", flush=True)
 
