@@ -84,7 +84,8 @@ static int add_device(struct fleet *fleet, const char *node, struct fleet_device
     struct fleet_device *device;
     int r;
 
-    if (fleet->n_devices == FLEET_DEVICES_MAX)
+    /* Each may have to go to the list of those that are leaving. */
+    if (fleet->n_devices + fleet->n_leaving >= FLEET_DEVICES_MAX)
         return -ENOSPC;
     device = calloc(1, sizeof *device);
     if (!device)
