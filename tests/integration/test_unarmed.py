@@ -53,7 +53,7 @@ class Seat:
         self.board, self.kind = board, kind
         self.is_plugged = self.is_surely_off = False
         self.base = self.before = None
-        self.n_powered = self.n_opened_by_us = 0
+        self.n_powered = self.n_line_calls = 0
 
 
 class Storm:
@@ -239,7 +239,6 @@ class Storm:
     def take(self, seat):
         """As another program does."""
         fd = os.open(seat.board.folder / f"{seat.board.name}.sim.tty", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
-        seat.n_opened_by_us += 1
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if seat.is_surely_off:
