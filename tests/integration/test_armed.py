@@ -299,6 +299,7 @@ def test_without_lines_an_armed_slot_falls_back_to_the_coach():
         the_job(bench)
         told = wait_rule(bench, "awaiting-start")
         assert "Take the wire off G23" in told["Advice"], told
+        board.wait("host_open", True)
         board.ask("jumper off")
         board.ask("reset")
         wait_rule(bench, "confirmed")
