@@ -116,11 +116,12 @@ def test_a_flash_that_was_cancelled_takes_back_the_one_before():
 
 
 def open_files(bench):
+    """But for sockets: umockdev's preload library keeps some of its own open."""
     folder, found = f"/proc/{bench.wipyd.pid}/fd", []
     for fd in os.listdir(folder):
         with contextlib.suppress(FileNotFoundError):
             found.append(os.readlink(f"{folder}/{fd}"))
-    return sorted(found)
+    return sorted(name for name in found if not name.startswith("socket:"))
 
 
 def mac(i):
