@@ -100,6 +100,13 @@ static const char *reported(const struct decision_state *state) {
     return "";
 }
 
+/* Some firmware runs that hasn't said what it is: perhaps the very one that should be brought up to date. */
+static const char *running_other(const struct decision_state *state) {
+    return *state->board || !state->has_candidate
+               ? ""
+               : "To have it flashed if it is a WiPy that needs it, join G23 to GND and plug it in again.";
+}
+
 static const char *absent(const struct decision_state *state) {
     return decision_is_pending(state) ? "Plug the board in again." : "";
 }
@@ -151,6 +158,7 @@ static const struct {
     [DECISION_RULE_NO_BOOT] = { .of = listened_to },
     [DECISION_RULE_STUB] = { .of = listened_to },
     [DECISION_RULE_RUNNING_OLDER] = { .of = listened_to },
+    [DECISION_RULE_RUNNING_OTHER] = { .of = running_other },
     [DECISION_RULE_NOISE] = { .of = let_go },
     [DECISION_RULE_SILENT] = { .of = let_go },
 };
