@@ -4,11 +4,10 @@
 
 #include <string.h>
 
+#include "daemon/firmware/version.h"
+
 /* After so many jobs in a row that failed, a person has to look. */
 #define FAILURES_MAX 3
-
-/* Board types of Pycom's, as their images name them (facts/pycom.md 1.6). */
-static const char *const pycom_boards[] = { "WiPy", "LoPy", "LoPy4", "SiPy", "GPy", "FiPy" };
 
 #define WIPY "WiPy"
 
@@ -28,13 +27,6 @@ static bool is_quiet(const struct decision_state *s) {
 /* Without being asked. UNSET should not come this far, and permits nothing. */
 static bool is_automatic(const struct decision_state *s) {
     return s->policy == BOARD_POLICY_WIPY || s->policy == BOARD_POLICY_ANY;
-}
-
-static bool is_pycom(const char *board) {
-    for (size_t i = 0; i < sizeof pycom_boards / sizeof *pycom_boards; i++)
-        if (strcmp(pycom_boards[i], board) == 0)
-            return true;
-    return false;
 }
 
 static bool can_reset(const struct decision_state *s) {
@@ -206,7 +198,7 @@ static bool is_other_board(const struct decision_state *s) {
     if (!s->has_candidate || !(is_rom(s) || is_quiet(s)))
         return false;
     if (*s->board)
-        return decision_is_foreign(s) && is_pycom(s->board);
+        return decision_is_foreign(s) && firmware_board_is_pycom(s->board);
     return is_rom(s) && strcmp(s->candidate_board, WIPY) != 0 &&
            (s->is_known_wipy || s->policy != BOARD_POLICY_ANY);
 }

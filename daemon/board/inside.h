@@ -71,8 +71,6 @@ struct attendance {
     bool was_flashed_now, is_confirmed_now, has_ended_now;
     bool is_fresh;  /* what is known of the board was learned by the visit that is open */
     bool has_lines; /* as far as is known */
-    bool knows_lines;
-    bool is_confirmed_word; /* board and release are the running firmware's own */
     enum board_seen seen;
     bool is_esp32, is_encrypted, is_secure_boot;
     unsigned syncs_left;
@@ -85,7 +83,6 @@ struct attendance {
     /* a person's look, to be answered */
     fleet_look_fn look_done;
     void *look_userdata;
-    struct fault look_fault;
 };
 
 uint64_t fleet_now_us(void);

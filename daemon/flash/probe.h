@@ -30,7 +30,7 @@ struct flash_probe {
         PROBE_SCAN,
         PROBE_DONE,
     } state;
-    uint32_t offset; /* of the next read */
+    uint32_t offset;     /* of the next read */
     uint32_t first_hint; /* where the version is in an image that is at hand; 0: none; set after init */
     uint32_t hint;
     uint32_t n_bytes;
