@@ -93,6 +93,7 @@ void attendance_close_visit(struct attendance *attendance, bool give_back) {
     if (attendance->is_visit_closing)
         return;
     attendance->is_visit_closing = true;
+    attendance->is_report_due = false; /* whoever wants to look meanwhile needs another visit */
     count_syncs(attendance);
     flash_visit_close(attendance->visit, give_back, on_visit_closed, attendance);
 }
