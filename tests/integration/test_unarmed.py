@@ -16,8 +16,8 @@ import shutil
 import time
 from collections import Counter
 
-from harness import BUILD, DEVICE, MB, SANITIZED, SLOWNESS, VALGRIND, Bench, DBusError, Skip, lived_in_flash, takes, \
-    wait_for
+from harness import BUILD, DEVICE, MB, SANITIZED, SLOWNESS, VALGRIND, Bench, DBusError, Skip, Variant, lived_in_flash, \
+    takes, wait_for
 from test_plug import sketch
 
 ROOT, MANAGER, BOARD, SLOT = "/org/wipyd1", "org.wipyd1.Manager", "org.wipyd1.Board", "org.wipyd1.Slot"
@@ -216,7 +216,7 @@ class Storm:
 
     def rest(self):
         """Plugs all in and waits: each is let go in time, and another program can have it."""
-        plugged_at = {}
+        plugged_at, began = {}, time.time()
         for seat in self.seats:
             self.plug(seat)
             plugged_at[seat] = time.monotonic()
@@ -235,6 +235,9 @@ class Storm:
                 else:
                     assert now - plugged_at[seat] < FREE_S * SLOWNESS, f"{seat.board.name} ({seat.kind}): {device}"
             time.sleep(0.1)
+        decisions, = self.bench.bus.call(ROOT, MANAGER, "Decisions", "a{sv}", {"limit": Variant("u", 1000)})
+        kept = Counter(one["device"] for one in decisions if one["event"] == "plugged in" and one["at"] >= began * 1e6)
+        assert kept == Counter(seat.board.port for seat in self.seats), f"not recorded: {kept}"
 
     def take(self, seat):
         """As another program does."""
@@ -340,6 +343,25 @@ def test_ten_thousand_events_and_nothing_but_syncs():
         # Warm after the first batch.
         assert used[-1][1] <= used[0][1] + 2, f"open files: {used}"
         assert SLOWNESS > 1 or used[-1][0] <= used[0][0] + 2048, f"resident KiB: {used}"
+
+
+@takes(4)
+def test_a_policy_that_goes_off_and_on_brings_no_more_syncs():
+    with Bench(boards=[{"download": False}], usb=True, lines=True, config=CONFIG) as bench:
+        board = bench.board
+        board.ask("set tx-dead on")
+        bench.plug(board)
+        for n in range(1, SYNCS + 3):
+            wait_for(lambda: board.status()["syncs"] >= min(n, SYNCS), 10, f"SYNC {n}")
+            bench.bus.call(ROOT, MANAGER, "SetDefaultPolicy", "s", "off")
+            if n % 2:  # else while it is being closed
+                wait_for(lambda: not board.status()["host_open"], 5, "it is closed")
+            bench.bus.call(ROOT, MANAGER, "SetDefaultPolicy", "s", "wipy")
+        wait_for(lambda: bench.device(board)["Verdict"] == "leave", 10, "it is left alone")
+        assert bench.device(board)["Rule"] == "silent"
+        status = board.status()
+        assert status["syncs"] == SYNCS and status["bytes_other"] == 0, status
+        assert status["line_changes"] == 2 * status["opens"] and status["line_resets"] == 0, status
 
 
 # ---- by strace ------------------------------------------------------------------------------------------------------
