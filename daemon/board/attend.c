@@ -121,6 +121,8 @@ void attendance_reconsider(struct fleet_device *device, const char *event) {
         return;
     attendance->is_coached_out = false;
     attendance->coach_until = 0;
+    if (is.policy != was->policy) /* somebody has thought about it */
+        attendance->has_ended_now = false;
     if (is.is_armed && !was->is_armed) {
         attendance->was_reset = false;
         look_armed(attendance);
