@@ -76,8 +76,10 @@ static enum wipyd_error new_job(struct fleet *fleet, struct fleet_device *device
     COPY(record.slot, device->slot);
     COPY(record.by, options->by ? options->by : "policy");
     *ret = fleet_job_add(fleet, &record);
-    if (!*ret)
-        return fault_set(fault, WIPYD_ERROR_NO_MEMORY, "beginning a job");
+    if (!*ret) {
+        fault_set(fault, WIPYD_ERROR_NO_MEMORY, "beginning a job");
+        return WIPYD_ERROR_NO_MEMORY;
+    }
     fleet->last_job_id++;
     (*ret)->connect_timeout_ms =
         1000 * (options->connect_timeout_s ? options->connect_timeout_s : fleet->config->connect_timeout_s);
