@@ -14,6 +14,7 @@ enum {
     AFTER_BROKEN = 250,   /* the ROM says nothing after its reply: a broken frame was it */
     BAUD_SETTLE = 50,     /* facts 6: wait, flush, probe */
     RESET_LISTEN = 150,   /* the boot log takes 10 to 25 ms, and an FTDI chip 16 ms more */
+    LATE = 10,            /* more than a timer is late on a loop that isn't held up */
     RESYNC_ATTEMPTS = 6,
     SYNC_REPLIES = 8,
     SYNC_FRAME_MAX = 128, /* bytes, as for the other replies */
@@ -25,6 +26,8 @@ static void on_timer(uv_timer_t *timer);
 static void start_timer(struct esp_link *link, uint64_t ms) {
     int r = uv_timer_start(&link->timer, on_timer, ms, 0);
 
+    link->due = uv_now(link->loop) + ms;
+    link->is_late = false;
     assert(r == 0); /* only fails for a closing handle or no callback */
     (void)r;
 }
@@ -311,8 +314,19 @@ static void next_reset_step(struct esp_link *link) {
     start_timer(link, step->hold_ms);
 }
 
+/* A loop that was held up runs its timers before it reads: what came in time must not be told as missing. */
+static bool reads_first(struct esp_link *link) {
+    if (link->is_late || uv_now(link->loop) <= link->due + LATE)
+        return false;
+    link->is_late = uv_timer_start(&link->timer, on_timer, 1, 0) == 0;
+    return link->is_late;
+}
+
 static void on_timer(uv_timer_t *timer) {
     struct esp_link *link = timer->data;
+
+    if (reads_first(link))
+        return;
 
     if (link->is_gone) {
         complete(link, ESP_GONE, NULL);

@@ -21,6 +21,8 @@ enum state {
 struct esp_link {
     uv_loop_t *loop;
     uv_timer_t timer;
+    uint64_t due; /* of the timer, on the loop's clock */
+    bool is_late; /* it fired late, and what came meanwhile is read first */
     struct serial_port *port;
     uint32_t baud; /* asked for: the adapter's may be a little off, the chip must be told this one */
     const struct esp_loader *loader;
