@@ -274,7 +274,10 @@ void attendance_job_ended(struct fleet_device *device, const struct fleet_job *j
         attendance->is_confirmed_now = job->status.has_started;
         attendance->flashed_job = job->id;
         attendance->has_ended_now = false;
-        attendance->seen = job->status.has_started ? BOARD_SEEN_FIRMWARE : BOARD_SEEN_NOTHING;
+        if (job->status.has_started)
+            attendance->seen = BOARD_SEEN_FIRMWARE;
+        else if (!device->is_by_hand) /* what is heard next tells whether the wire was taken off */
+            attendance->seen = BOARD_SEEN_NOTHING;
     }
     if (!attendance->fleet->is_closing)
         attend(device, "a job has ended");

@@ -322,9 +322,9 @@ def stopped_while(phase, fault, seconds):
             assert time.monotonic() - started < seconds * 3
             told = [message.body[1] for message in bench.bus.collect(0.2)
                     if message.path == path and message.member == "PropertiesChanged" and "Attempts" in message.body[1]]
-            assert told and told[-1]["State"] == "interrupted" and told[-1]["Error"] == "", told
+            assert told and told[-1]["State"] == "interrupted" and told[-1]["Error"] == OURS + "ShuttingDown", told
             (number, _, reason), = told[-1]["Attempts"]
-            assert number == 1 and reason.startswith("while "), told[-1]["Attempts"]
+            assert number == 1 and reason.startswith("wipyd was stopped while "), told[-1]["Attempts"]
             assert "goes on by itself" in told[-1]["UserAction"], told[-1]
             if client:
                 client.kill()
