@@ -88,6 +88,8 @@
     X(BACKUP_FAILED,        "BackupFailed",      "The board's own data can't be saved first.",              \
       "Make room in, or give wipyd access to, its state directory; nothing was written to the board.")      \
     /* the caller */                                                                                        \
+    X(NOT_AUTHORIZED,       "NotAuthorized",     "You are not allowed to do this.",                         \
+      "Ask an administrator, or repeat the command with sudo.")                                             \
     X(DEVICE_BUSY,          "DeviceBusy",        "A job is under way on this device.",                      \
       "Wait for it, or stop it with: wipyctl cancel JOB")                                                   \
     X(NO_SUCH_DEVICE,       "NoSuchDevice",      "There is no such device.",                                \

@@ -139,6 +139,9 @@ const char *fleet_backup_folder(const struct fleet *fleet);
 must_check enum wipyd_error fleet_flash(struct fleet *fleet, struct fleet_device *device,
                                         const struct fleet_options *options, struct fleet_job **ret,
                                         struct fault *fault);
+/* The package that fleet_flash would take; NULL: none. Borrowed until the next turn of the loop. */
+const struct firmware_record *fleet_flash_choice(struct fleet *fleet, const struct fleet_device *device,
+                                                 const struct fleet_options *options);
 /* Flashes the package in fd, a file that can't change; takes ownership of fd in any case. */
 must_check enum wipyd_error fleet_flash_file(struct fleet *fleet, struct fleet_device *device, int fd,
                                              uint64_t bytes, const char *name,
@@ -160,5 +163,3 @@ void fleet_look(struct fleet *fleet, struct fleet_device *device, const struct f
                 fleet_look_fn done, void *userdata);
 /* JOB_FINISHED. An interrupted job is over at once. */
 must_check enum wipyd_error fleet_cancel(struct fleet *fleet, struct fleet_job *job, struct fault *fault);
-/* Who asked, where that became known only after the job began; copied. */
-void fleet_set_by(struct fleet *fleet, uint32_t job_id, const char *by);

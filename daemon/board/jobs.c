@@ -298,16 +298,6 @@ enum wipyd_error fleet_cancel(struct fleet *fleet, struct fleet_job *job, struct
     return WIPYD_ERROR_NONE;
 }
 
-void fleet_set_by(struct fleet *fleet, uint32_t job_id, const char *by) {
-    struct fleet_job *job = fleet_find_job(fleet, job_id);
-
-    if (!job)
-        return;
-    COPY(job->record.by, by);
-    fleet_job_keep(fleet, job);
-    fleet_job_tell(fleet, job);
-}
-
 void fleet_job_advise(struct fleet *fleet, uint32_t id, const char *advice) {
     struct fleet_job *job = fleet_find_job(fleet, id);
 

@@ -127,18 +127,27 @@ static enum wipyd_error flash_record(struct fleet *fleet, struct fleet_device *d
     return WIPYD_ERROR_NONE;
 }
 
+/* Whom a package is chosen for where nobody knows better. */
+static const char *board_of(const struct fleet_device *device) {
+    return *device->board.board ? device->board.board : "WiPy";
+}
+
+const struct firmware_record *fleet_flash_choice(struct fleet *fleet, const struct fleet_device *device,
+                                                 const struct fleet_options *options) {
+    return firmware_store_choose(fleet->store, board_of(device), options->version);
+}
+
 enum wipyd_error fleet_flash(struct fleet *fleet, struct fleet_device *device,
                              const struct fleet_options *options, struct fleet_job **ret,
                              struct fault *fault) {
-    const char *board = *device->board.board ? device->board.board : "WiPy";
-    const struct firmware_record *record = firmware_store_choose(fleet->store, board, options->version);
+    const struct firmware_record *record = fleet_flash_choice(fleet, device, options);
     enum wipyd_error error;
 
     if (record)
         return flash_record(fleet, device, "", record, options, ret, fault);
     /* Where nothing may be begun, a package would be of no help. */
     error = may_begin(fleet, device, fault);
-    return error != WIPYD_ERROR_NONE ? error : no_firmware(fleet, board, options->version, fault);
+    return error != WIPYD_ERROR_NONE ? error : no_firmware(fleet, board_of(device), options->version, fault);
 }
 
 void fleet_job_by_policy(struct fleet *fleet, struct fleet_device *device,

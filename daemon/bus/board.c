@@ -102,12 +102,20 @@ static int get_device(sd_bus *bus, const char *path, const char *interface, cons
     SD_BUS_PROPERTY(name, "t", NULL, offsetof(struct board_record, field),                                   \
                     SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE)
 
+SERVICE_GATED(set_policy)
+SERVICE_GATED(set_label)
+SERVICE_GATED(pin)
+SERVICE_GATED(forget)
+
 static const sd_bus_vtable vtable[] = {
     SD_BUS_VTABLE_START(0),
-    SD_BUS_METHOD_WITH_ARGS("SetPolicy", SD_BUS_ARGS("s", policy), SD_BUS_NO_RESULT, set_policy, 0),
-    SD_BUS_METHOD_WITH_ARGS("SetLabel", SD_BUS_ARGS("s", label), SD_BUS_NO_RESULT, set_label, 0),
-    SD_BUS_METHOD_WITH_ARGS("Pin", SD_BUS_ARGS("s", release), SD_BUS_NO_RESULT, pin, 0),
-    SD_BUS_METHOD("Forget", NULL, NULL, forget, 0),
+    SD_BUS_METHOD_WITH_ARGS("SetPolicy", SD_BUS_ARGS("s", policy), SD_BUS_NO_RESULT, may_set_policy,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("SetLabel", SD_BUS_ARGS("s", label), SD_BUS_NO_RESULT, may_set_label,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Pin", SD_BUS_ARGS("s", release), SD_BUS_NO_RESULT, may_pin,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD("Forget", NULL, NULL, may_forget, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_PROPERTY("Mac", "s", service_get_chars, offsetof(struct board_record, mac),
                     SD_BUS_VTABLE_PROPERTY_CONST),
     TEXT("Board", board),

@@ -1,4 +1,4 @@
-/* What several methods share: packages that are handed over, answers that come later, who asks. */
+/* What several methods share: packages that are handed over, answers that come later. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -135,50 +135,4 @@ void service_answer_refuse(struct service_answer *answer, const struct fault *fa
     answer->work.data = answer;
     answer->fault = *fault;
     send_answer(&answer->work, 0);
-}
-
-/* ---- who asks -------------------------------------------------------------------------------- */
-
-struct question {
-    struct service *service;
-    uint32_t job_id;
-};
-
-static int on_uid(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
-    const struct question *question = userdata;
-    struct service *service = question->service;
-    char by[32];
-    uint32_t uid;
-
-    (void)error;
-    /* A caller that has left the bus already stays unknown. */
-    if (service_is_detached(service) || sd_bus_message_is_method_error(reply, NULL) ||
-        sd_bus_message_read_basic(reply, 'u', &uid) < 0)
-        return 0;
-    snprintf(by, sizeof by, "uid %u", uid);
-    fleet_set_by(service->fleet, question->job_id, by);
-    return 0;
-}
-
-void service_ask_who(struct service *service, sd_bus_message *message, uint32_t job_id) {
-    const char *sender = sd_bus_message_get_sender(message);
-    struct question *question = sender ? malloc(sizeof *question) : NULL;
-    sd_bus_slot *slot;
-    int r;
-
-    if (!question)
-        return;
-    *question = (struct question) { .service = service, .job_id = job_id };
-    r = sd_bus_call_method_async(service->bus, &slot, "org.freedesktop.DBus", "/org/freedesktop/DBus",
-                                 "org.freedesktop.DBus", "GetConnectionUnixUser", on_uid, question, "s",
-                                 sender);
-    if (r < 0) {
-        log_warning("asking who began job %u: %s", job_id, strerror(-r));
-        free(question);
-        return;
-    }
-    /* The bus has it from here on, and frees the question with it. */
-    sd_bus_slot_set_destroy_callback(slot, free);
-    sd_bus_slot_set_floating(slot, 1);
-    sd_bus_slot_unref(slot);
 }

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "daemon/bus/objects.h"
@@ -11,10 +12,20 @@ const char *const device_properties[] = { "Present", "Job",     "Chip",       "M
                                           "Verdict", "Rule",    "Reason",     "Advice",  "Holder",
                                           "SeenAt",  NULL };
 
-static int reply_job(struct service *service, sd_bus_message *message, const struct fleet_job *job) {
+/* Of a method that begins a job: with who asks for it. */
+static int read_options(sd_bus_message *message, enum service_call call, struct fleet_options *ret,
+                        sd_bus_error *error) {
+    struct service *service = service_of_call(message);
+    int r = service_read_options(message, call, ret, error);
+
+    snprintf(service->by, sizeof service->by, "uid %u", (unsigned)service->caller.uid);
+    ret->by = service->by;
+    return r;
+}
+
+static int reply_job(sd_bus_message *message, const struct fleet_job *job) {
     char path[OBJECT_PATH_MAX];
 
-    service_ask_who(service, message, job->id);
     service_job_path(job, path);
     return sd_bus_reply_method_return(message, "o", path);
 }
@@ -24,13 +35,13 @@ static int flash(sd_bus_message *message, void *userdata, sd_bus_error *error) {
     struct fleet_options options;
     struct fleet_job *job;
     struct fault fault;
-    int r = service_read_options(message, CALL_FLASH, &options, error);
+    int r = read_options(message, CALL_FLASH, &options, error);
 
     if (r < 0)
         return r;
     if (fleet_flash(service->fleet, userdata, &options, &job, &fault) != WIPYD_ERROR_NONE)
         return service_set_error(error, fault.code, fault.story);
-    return reply_job(service, message, job);
+    return reply_job(message, job);
 }
 
 static int flash_file(sd_bus_message *message, void *userdata, sd_bus_error *error) {
@@ -45,7 +56,7 @@ static int flash_file(sd_bus_message *message, void *userdata, sd_bus_error *err
     r = sd_bus_message_read(message, "hs", &fd, &name);
     if (r < 0)
         return r;
-    r = service_read_options(message, CALL_FLASH_FILE, &options, error);
+    r = read_options(message, CALL_FLASH_FILE, &options, error);
     if (r < 0)
         return r;
     r = service_take_package(fd, &fd, &bytes, error);
@@ -54,7 +65,7 @@ static int flash_file(sd_bus_message *message, void *userdata, sd_bus_error *err
     if (fleet_flash_file(service->fleet, userdata, fd, bytes, name, &options, &job, &fault) !=
         WIPYD_ERROR_NONE)
         return service_set_error(error, fault.code, fault.story);
-    return reply_job(service, message, job);
+    return reply_job(message, job);
 }
 
 static int identify(sd_bus_message *message, void *userdata, sd_bus_error *error) {
@@ -62,13 +73,13 @@ static int identify(sd_bus_message *message, void *userdata, sd_bus_error *error
     struct fleet_options options;
     struct fleet_job *job;
     struct fault fault;
-    int r = service_read_options(message, CALL_IDENTIFY, &options, error);
+    int r = read_options(message, CALL_IDENTIFY, &options, error);
 
     if (r < 0)
         return r;
     if (fleet_identify(service->fleet, userdata, &options, &job, &fault) != WIPYD_ERROR_NONE)
         return service_set_error(error, fault.code, fault.story);
-    return reply_job(service, message, job);
+    return reply_job(message, job);
 }
 
 static int restore(sd_bus_message *message, void *userdata, sd_bus_error *error) {
@@ -85,12 +96,12 @@ static int restore(sd_bus_message *message, void *userdata, sd_bus_error *error)
     r = service_read_mac(owner, mac, error);
     if (r < 0)
         return r;
-    r = service_read_options(message, CALL_RESTORE, &options, error);
+    r = read_options(message, CALL_RESTORE, &options, error);
     if (r < 0)
         return r;
     if (fleet_restore(service->fleet, userdata, mac, backup, &options, &job, &fault) != WIPYD_ERROR_NONE)
         return service_set_error(error, fault.code, fault.story);
-    return reply_job(service, message, job);
+    return reply_job(message, job);
 }
 
 static int look(sd_bus_message *message, void *userdata, sd_bus_error *error) {
@@ -208,15 +219,24 @@ static int get_value(sd_bus *bus, const char *path, const char *interface, const
 #define CONST_TEXT(name)  SD_BUS_PROPERTY(name, "s", get_own_text, 0, SD_BUS_VTABLE_PROPERTY_CONST)
 #define VALUE(name, type) SD_BUS_PROPERTY(name, type, get_value, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE)
 
+SERVICE_GATED(flash)
+SERVICE_GATED(flash_file)
+SERVICE_GATED(identify)
+SERVICE_GATED(look)
+SERVICE_GATED(restore)
+
 static const sd_bus_vtable vtable[] = {
     SD_BUS_VTABLE_START(0),
-    SD_BUS_METHOD_WITH_ARGS("Flash", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("o", job), flash, 0),
+    SD_BUS_METHOD_WITH_ARGS("Flash", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("o", job), may_flash,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("FlashFile", SD_BUS_ARGS("h", package, "s", name, "a{sv}", options),
-                            SD_BUS_RESULT("o", job), flash_file, 0),
-    SD_BUS_METHOD_WITH_ARGS("Identify", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("o", job), identify, 0),
-    SD_BUS_METHOD_WITH_ARGS("Look", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT, look, 0),
+                            SD_BUS_RESULT("o", job), may_flash_file, SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Identify", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("o", job), may_identify,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Look", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT, may_look,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Restore", SD_BUS_ARGS("s", mac, "s", backup, "a{sv}", options),
-                            SD_BUS_RESULT("o", job), restore, 0),
+                            SD_BUS_RESULT("o", job), may_restore, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS(
         "Explain", SD_BUS_NO_ARGS,
         SD_BUS_RESULT("s", verdict, "s", rule, "s", text, "a(ssb)", rules, "a(ss)", facts, "t", decided_at),

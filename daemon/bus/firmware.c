@@ -126,13 +126,23 @@ static int get_value(sd_bus *bus, const char *path, const char *interface, const
     return sd_bus_message_append_basic(reply, 't', &record->used_us); /* UsedAt */
 }
 
+SERVICE_GATED(export)
+SERVICE_GATED(pin)
+SERVICE_GATED(drop)
+SERVICE_GATED(verify)
+SERVICE_GATED(unquarantine)
+
 static const sd_bus_vtable vtable[] = {
     SD_BUS_VTABLE_START(0),
-    SD_BUS_METHOD_WITH_ARGS("Export", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", package), export, 0),
-    SD_BUS_METHOD_WITH_ARGS("Pin", SD_BUS_ARGS("b", pinned), SD_BUS_NO_RESULT, pin, 0),
-    SD_BUS_METHOD_WITH_ARGS("Remove", SD_BUS_ARGS("b", force), SD_BUS_NO_RESULT, drop, 0),
-    SD_BUS_METHOD_WITH_ARGS("Verify", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", state), verify, 0),
-    SD_BUS_METHOD("Unquarantine", NULL, NULL, unquarantine, 0),
+    SD_BUS_METHOD_WITH_ARGS("Export", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", package), may_export,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Pin", SD_BUS_ARGS("b", pinned), SD_BUS_NO_RESULT, may_pin,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Remove", SD_BUS_ARGS("b", force), SD_BUS_NO_RESULT, may_drop,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Verify", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", state), may_verify,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD("Unquarantine", NULL, NULL, may_unquarantine, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_PROPERTY("Sha256", "s", get_text, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_PROPERTY("Name", "s", get_text, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_PROPERTY("Board", "s", get_text, 0, SD_BUS_VTABLE_PROPERTY_CONST),

@@ -173,9 +173,11 @@ static int get_value(sd_bus *bus, const char *path, const char *interface, const
 #define NUMBER(name, type, field, flags)                                                                     \
     SD_BUS_PROPERTY(name, type, NULL, offsetof(struct fleet_job, field), flags)
 
+SERVICE_GATED(cancel)
+
 static const sd_bus_vtable vtable[] = {
     SD_BUS_VTABLE_START(0),
-    SD_BUS_METHOD("Cancel", NULL, NULL, cancel, 0),
+    SD_BUS_METHOD("Cancel", NULL, NULL, may_cancel, SD_BUS_VTABLE_UNPRIVILEGED),
     NUMBER("Id", "u", id, CONST),
     TEXT("Kind", CONST),
     VALUE("Device", "o", CHANGES),

@@ -272,15 +272,21 @@ static int get_loop(sd_bus *bus, const char *path, const char *interface, const 
     return sd_bus_message_append_basic(reply, 't', &meter->over_10ms); /* LoopLongTurns */
 }
 
+SERVICE_GATED(refresh)
+SERVICE_GATED(import_firmware)
+SERVICE_GATED(set_default_policy)
+SERVICE_GATED(service_list_backups)
+SERVICE_GATED(service_open_backup)
+
 static const sd_bus_vtable vtable[] = {
     SD_BUS_VTABLE_START(0),
     SD_BUS_METHOD_WITH_ARGS("FindDevice", SD_BUS_ARGS("s", name), SD_BUS_RESULT("o", device), find_device,
                             SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("FindJob", SD_BUS_ARGS("u", id), SD_BUS_RESULT("o", job), find_job,
                             SD_BUS_VTABLE_UNPRIVILEGED),
-    SD_BUS_METHOD("Refresh", NULL, NULL, refresh, 0),
+    SD_BUS_METHOD("Refresh", NULL, NULL, may_refresh, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("ImportFirmware", SD_BUS_ARGS("h", package, "s", name),
-                            SD_BUS_RESULT("o", firmware), import_firmware, 0),
+                            SD_BUS_RESULT("o", firmware), may_import_firmware, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("FindFirmware", SD_BUS_ARGS("s", name), SD_BUS_RESULT("o", firmware),
                             find_firmware, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("FindBoard", SD_BUS_ARGS("s", name), SD_BUS_RESULT("o", board), find_board,
@@ -288,16 +294,16 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_METHOD_WITH_ARGS("FindSlot", SD_BUS_ARGS("s", name), SD_BUS_RESULT("o", slot), find_slot,
                             SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("SetDefaultPolicy", SD_BUS_ARGS("s", policy), SD_BUS_NO_RESULT,
-                            set_default_policy, 0),
+                            may_set_default_policy, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("History", SD_BUS_ARGS("a{sv}", query), SD_BUS_RESULT("aa{sv}", jobs),
                             service_history, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Decisions", SD_BUS_ARGS("a{sv}", query), SD_BUS_RESULT("aa{sv}", decisions),
                             service_decisions, SD_BUS_VTABLE_UNPRIVILEGED),
     /* They hold keys and passwords: not for everybody. */
     SD_BUS_METHOD_WITH_ARGS("ListBackups", SD_BUS_ARGS("s", mac), SD_BUS_RESULT("a(ssta(st))", backups),
-                            service_list_backups, 0),
+                            may_service_list_backups, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("OpenBackup", SD_BUS_ARGS("s", mac, "s", backup), SD_BUS_RESULT("a(sh)", parts),
-                            service_open_backup, 0),
+                            may_service_open_backup, SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_PROPERTY("DefaultPolicy", "s", get_default_policy, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
     SD_BUS_PROPERTY("PollState", "s", get_poll, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
     SD_BUS_PROPERTY("PollResult", "s", get_poll, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),

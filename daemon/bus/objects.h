@@ -5,6 +5,7 @@
 #include <systemd/sd-bus.h>
 
 #include "daemon/board/fleet.h"
+#include "daemon/bus/authority.h"
 #include "daemon/bus/service.h"
 
 struct service;
@@ -56,6 +57,9 @@ struct service {
     struct seat seats[FLEET_DEVICES_MAX];
     unsigned n_seats;
     const struct fleet_device *leaving; /* being told to go: it is in no slot any more */
+    struct authority *authority;
+    struct authority_caller caller; /* who may, and has called the method that runs */
+    char by[32];                    /* the same for a job's record: "uid 1000" */
 };
 
 #define OBJECT_PATH_MAX 1024 /* each byte of a name becomes three at most */
@@ -137,9 +141,18 @@ void service_answer_start(struct service_answer *answer, uv_loop_t *loop);
 /* Answers call with the fault, and ends answer by free: nothing was run. */
 void service_answer_refuse(struct service_answer *answer, const struct fault *fault);
 
-/* Finds out, behind, who called, and tells the fleet: "uid 1000". Until then it is SERVICE_BY_UNKNOWN. */
-#define SERVICE_BY_UNKNOWN "uid ?"
-void service_ask_who(struct service *service, sd_bus_message *message, uint32_t job_id);
+/* Whether the caller may have what message asks of object (of a Manager's method: the service): as
+ * authority_check. message is at its beginning again. */
+must_check int service_may(sd_bus_message *message, void *object, sd_bus_error *error);
+/* A method that not everybody may call: may_NAME, for the vtable, runs NAME once the caller may. */
+#define SERVICE_GATED(name)                                                                                  \
+    static int may_##name(sd_bus_message *message, void *userdata, sd_bus_error *error) {                    \
+        int r = service_may(message, userdata, error);                                                       \
+                                                                                                             \
+        if (r > 0)                                                                                           \
+            return name(message, userdata, error);                                                           \
+        return r < 0 ? r : 1;                                                                                \
+    }
 
 /* A property whose value is a char array at the vtable's offset in the object. */
 int service_get_chars(sd_bus *bus, const char *path, const char *interface, const char *property,

@@ -98,7 +98,7 @@ static int read_all(sd_bus_message *message, const struct option *table, unsigne
 
 int service_read_options(sd_bus_message *message, enum service_call call, struct fleet_options *ret,
                          sd_bus_error *error) {
-    *ret = (struct fleet_options) { .by = SERVICE_BY_UNKNOWN };
+    *ret = (struct fleet_options) { 0 };
     return read_all(message, options, call, ret, error);
 }
 

@@ -179,7 +179,9 @@ int service_new(struct service **ret, uv_loop_t *loop, sd_bus *bus, const struct
     uv_timer_init(loop, &service->pace);
     uv_timer_init(loop, &service->firmware_settled);
     service->pace.data = service->firmware_settled.data = service;
-    r = sd_bus_add_object_manager(bus, &service->slots[service->n_slots++], WIPYD_ROOT_PATH);
+    r = authority_new(&service->authority, bus);
+    if (r >= 0)
+        r = sd_bus_add_object_manager(bus, &service->slots[service->n_slots++], WIPYD_ROOT_PATH);
     if (r >= 0)
         r = service_add_manager(service);
     for (size_t i = 0; r >= 0 && i < OBJECT_KINDS; i++)
@@ -219,6 +221,7 @@ void service_detach(struct service *service) {
     service->n_changed = 0;
     uv_timer_stop(&service->pace);
     uv_timer_stop(&service->firmware_settled);
+    service->authority = authority_close(service->authority);
     while (service->n_slots)
         sd_bus_slot_unref(service->slots[--service->n_slots]);
 }

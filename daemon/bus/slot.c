@@ -76,12 +76,20 @@ static int get_property(sd_bus *bus, const char *path, const char *interface, co
     SD_BUS_PROPERTY(name, "s", service_get_chars, offsetof(struct slot_record, field), flags)
 #define PROPERTY(name, type) SD_BUS_PROPERTY(name, type, get_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE)
 
+SERVICE_GATED(set_policy)
+SERVICE_GATED(set_label)
+SERVICE_GATED(arm)
+SERVICE_GATED(forget)
+
 static const sd_bus_vtable vtable[] = {
     SD_BUS_VTABLE_START(0),
-    SD_BUS_METHOD_WITH_ARGS("SetPolicy", SD_BUS_ARGS("s", policy), SD_BUS_NO_RESULT, set_policy, 0),
-    SD_BUS_METHOD_WITH_ARGS("SetLabel", SD_BUS_ARGS("s", label), SD_BUS_NO_RESULT, set_label, 0),
-    SD_BUS_METHOD_WITH_ARGS("Arm", SD_BUS_ARGS("b", armed), SD_BUS_NO_RESULT, arm, 0),
-    SD_BUS_METHOD("Forget", NULL, NULL, forget, 0),
+    SD_BUS_METHOD_WITH_ARGS("SetPolicy", SD_BUS_ARGS("s", policy), SD_BUS_NO_RESULT, may_set_policy,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("SetLabel", SD_BUS_ARGS("s", label), SD_BUS_NO_RESULT, may_set_label,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Arm", SD_BUS_ARGS("b", armed), SD_BUS_NO_RESULT, may_arm,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD("Forget", NULL, NULL, may_forget, SD_BUS_VTABLE_UNPRIVILEGED),
     TEXT("Name", name, SD_BUS_VTABLE_PROPERTY_CONST),
     TEXT("Label", label, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
     PROPERTY("Policy", "s"),
