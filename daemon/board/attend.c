@@ -233,10 +233,13 @@ void attendance_give_way(struct fleet_device *device) {
     uv_timer_stop(&attendance->timer);
     attendance->is_held = attendance->is_failed = false;
     attendance->is_settled = true;
-    fault_set(&fault, WIPYD_ERROR_DEVICE_BUSY, "job %u has begun on %s", device->job->id, device->name);
+    if (device->job)
+        fault_set(&fault, WIPYD_ERROR_DEVICE_BUSY, "job %u has begun on %s", device->job->id, device->name);
+    else
+        fault_set(&fault, WIPYD_ERROR_DEVICE_BUSY, "%s is leased to %s", device->name, device->lessee);
     attendance_answer_look(attendance, &fault);
-    attendance->is_report_due = false;
-    attendance_close_visit(attendance, false);
+    attendance->is_report_due = attendance->wants_visit = false;
+    attendance_close_visit(attendance, !device->job && attendance_has_reset(attendance));
 }
 
 static bool has_written(const struct fleet_job *job) {
@@ -311,6 +314,8 @@ void fleet_look(struct fleet *fleet, struct fleet_device *device, const struct f
     else if (device->job)
         fault_set(&fault, WIPYD_ERROR_DEVICE_BUSY, "job %u is under way on %s", device->job->id,
                   device->name);
+    else if (*device->lessee)
+        fault_set(&fault, WIPYD_ERROR_DEVICE_BUSY, "%s is leased to %s", device->name, device->lessee);
     else if (attendance->look_done)
         fault_set(&fault, WIPYD_ERROR_DEVICE_BUSY, "somebody else's look is under way on %s", device->name);
     else if (!device->is_present)

@@ -91,6 +91,10 @@ static bool is_job_under_way(const struct decision_state *s) {
     return s->is_job_under_way;
 }
 
+static bool is_leased(const struct decision_state *s) {
+    return s->is_leased;
+}
+
 static bool is_on_command_only(const struct decision_state *s) {
     return s->is_by_hand && !s->has_own_policy;
 }

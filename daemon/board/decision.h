@@ -40,6 +40,7 @@ struct decision_state {
                         its slot has a policy of its own */
     bool has_own_policy; /* the policy is the board's or the slot's, not the default */
     bool is_job_under_way;
+    bool is_leased;  /* somebody else has the port, by our leave */
     bool is_settled; /* left alone long enough since it was plugged in */
     bool is_held;    /* another program has the port */
     bool is_failed;  /* the port can't be opened, for another reason */

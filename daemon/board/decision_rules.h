@@ -15,6 +15,7 @@
     X(ADAPTER_UNHANDLED, adapter_unhandled, "adapter-unhandled", LEAVE, "Is the adapter one that isn't served?")  \
     X(POLICY_OFF, policy_off, "policy-off", LEAVE, "Does the policy keep the port closed?")                       \
     X(JOB_UNDER_WAY, job_under_way, "job-under-way", WAIT, "Is a job under way?")                                 \
+    X(LEASED, leased, "leased", WAIT, "Is the port leased to another program?")                                   \
     X(BY_HAND, by_hand, "by-hand", LEAVE, "Is the port named by hand, and served on command only?")               \
     X(SETTLING, settling, "settling", WAIT, "Was it plugged in only just now?")                                   \
     X(HELD, held, "held", WAIT, "Does another program have the port?")                                            \

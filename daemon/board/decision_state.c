@@ -12,7 +12,7 @@
 #define STATE_TABLE(X)                                                                          \
     X(is_present, BOOL) X(is_handled, BOOL) X(is_by_hand, BOOL) X(has_own_policy, BOOL)         \
     X(is_job_under_way, BOOL) X(is_settled, BOOL) X(is_held, BOOL) X(is_failed, BOOL)           \
-    X(is_armed, BOOL) X(has_lines, BOOL)                                                        \
+    X(is_leased, BOOL) X(is_armed, BOOL) X(has_lines, BOOL)                                                        \
     X(was_looked_at, BOOL) X(was_reset, BOOL) X(is_coached_out, BOOL)                           \
     X(was_flashed_now, BOOL) X(is_confirmed_now, BOOL) X(has_ended_now, BOOL)                                      \
     X(policy, POLICY) X(seen, SEEN)                                                             \

@@ -94,6 +94,7 @@ void decision_tell_absent(const struct decision_state *s, char *ret, size_t size
 SAYS(adapter_unhandled, "This kind of adapter isn't served.")
 SAYS(policy_off, "The policy is off: the port is never opened.")
 SAYS(job_under_way, "A job is under way.")
+SAYS(leased, "The port is leased to another program until that gives it back.")
 SAYS(by_hand,
      "The port is named in the configuration and has no policy of its own: it is served on command only.")
 SAYS(settling, "It was plugged in only just now.")

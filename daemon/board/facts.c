@@ -72,6 +72,7 @@ static void take_port(struct fleet *fleet, const struct fleet_device *device, st
     ret->policy = fleet_policy(fleet, device, &from);
     ret->has_own_policy = strcmp(from, "default") != 0;
     ret->is_job_under_way = device->job != NULL;
+    ret->is_leased = *device->lessee != 0;
     ret->is_armed = fleet_is_armed(fleet, device);
     ret->has_lines = attendance->has_lines;
     ret->is_settled = attendance->is_settled;

@@ -47,6 +47,7 @@ struct fleet_device {
     char reason[320]; /* one sentence */
     char advice[200]; /* one sentence, or empty: the next step of a person */
     char holder[64];  /* of a port that another program has */
+    char lessee[160]; /* who has the port by our leave, and why; empty: nobody */
     struct attendance *attendance;
 };
 
@@ -161,5 +162,14 @@ must_check enum wipyd_error fleet_restore(struct fleet *fleet, struct fleet_devi
 typedef void (*fleet_look_fn)(void *userdata, const struct fault *fault);
 void fleet_look(struct fleet *fleet, struct fleet_device *device, const struct fleet_options *options,
                 fleet_look_fn done, void *userdata);
+/* Leaves the port alone until fleet_lease_end, or until the device is removed: a visit is closed, no look, no
+ * reset and no job begins. lessee: who has it and why, not empty; copied, cut to size. DEVICE_BUSY: a job is
+ * under way, or somebody has it; SHUTTING_DOWN. The port may still be open for a moment: on_device_changed
+ * tells when fleet_port_is_closed. */
+must_check enum wipyd_error fleet_lease(struct fleet *fleet, struct fleet_device *device, const char *lessee,
+                                        struct fault *fault);
+bool fleet_port_is_closed(const struct fleet_device *device);
+/* It is given back: looked at anew, as after a plug-in. */
+void fleet_lease_end(struct fleet *fleet, struct fleet_device *device);
 /* JOB_FINISHED. An interrupted job is over at once. */
 must_check enum wipyd_error fleet_cancel(struct fleet *fleet, struct fleet_job *job, struct fault *fault);

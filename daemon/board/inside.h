@@ -126,7 +126,7 @@ void attendance_end(struct fleet_device *device);
 void attend(struct fleet_device *device, const char *event);
 /* Wishes or firmware have changed: decides again where that may matter. */
 void attendance_reconsider(struct fleet_device *device, const char *event);
-/* The device's job is to begin as soon as the port is free. */
+/* The device's job is to begin, or its lessee to have the port, as soon as that is free. */
 void attendance_give_way(struct fleet_device *device);
 /* The device's job is over or cut off. */
 void attendance_job_ended(struct fleet_device *device, const struct fleet_job *job);

@@ -55,6 +55,8 @@ static enum wipyd_error may_begin(struct fleet *fleet, const struct fleet_device
     if (device->job)
         return fault_set(fault, WIPYD_ERROR_DEVICE_BUSY, "job %u is under way on %s", device->job->id,
                          device->name);
+    if (*device->lessee)
+        return fault_set(fault, WIPYD_ERROR_DEVICE_BUSY, "%s is leased to %s", device->name, device->lessee);
     /* Only a job that has begun on a board waits until that is back. */
     if (access(device->node, F_OK) < 0 && errno == ENOENT)
         return fault_set(fault, WIPYD_ERROR_PORT_GONE, "%s: %s", device->node, strerror(ENOENT));

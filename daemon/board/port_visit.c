@@ -64,6 +64,8 @@ void attendance_go_on(struct attendance *attendance) {
     } else if (attendance->wants_visit && device->is_present && !attendance->fleet->is_closing) {
         start_visit(attendance);
     }
+    if (*device->lessee && !attendance->is_removed)
+        attendance->fleet->events->on_device_changed(attendance->fleet->userdata, device);
     fleet_close_when_idle(attendance->fleet);
 }
 

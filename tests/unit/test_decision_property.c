@@ -80,6 +80,7 @@ static void make_plausible(struct decision_state *s) {
     s->is_by_hand = percent(8);
     s->has_own_policy = percent(40);
     s->is_job_under_way = percent(2);
+    s->is_leased = percent(3);
     s->is_settled = percent(98);
     s->is_held = percent(2);
     s->is_failed = percent(2);
@@ -152,6 +153,7 @@ static void make_wild(struct decision_state *s) {
         &s->is_esp32,   &s->is_encrypted,   &s->was_flashed_now,  &s->is_confirmed_now, &s->is_secure_boot,
         &s->is_blank,   &s->is_known_wipy,  &s->is_presumed,      &s->has_candidate,    &s->was_flashed,
         &s->is_chosen,  &s->is_present,     &s->is_handled,       &s->is_settled,       &s->has_ended_now,
+        &s->is_leased,
     };
     uint32_t *const numbers[] = {
         &s->flash_mib,        &s->order,        &s->candidate_order, &s->failures, &s->pending_job,
@@ -214,11 +216,14 @@ static const char *forbids_port(const struct decision_state *s, enum decision_ve
         return "opened under off";
     if (is_opened && s->is_job_under_way)
         return "opened below a job";
+    if (is_opened && s->is_leased)
+        return "opened below a lease";
     if (is_opened && (s->is_held || s->is_failed || !s->is_settled))
         return "opened too early";
     if (is_opened && s->is_by_hand && !s->has_own_policy && verdict != DECISION_RESUME)
         return "opened a port that is for commands";
-    if (verdict == DECISION_WAIT && !s->is_job_under_way && s->is_settled && !s->is_held && !s->is_failed)
+    if (verdict == DECISION_WAIT && !s->is_job_under_way && !s->is_leased && s->is_settled && !s->is_held &&
+        !s->is_failed)
         return "waits for nothing";
     if (verdict == DECISION_LOOK && s->was_looked_at)
         return "looks for ever";
@@ -473,7 +478,7 @@ static void every_port_comes_to_rest(void **state) {
             case DECISION_LEAVE:
                 break;
             case DECISION_WAIT:
-                s.is_job_under_way = s.is_held = s.is_failed = false;
+                s.is_job_under_way = s.is_leased = s.is_held = s.is_failed = false;
                 s.is_settled = true;
                 break;
             case DECISION_LOOK:
