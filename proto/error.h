@@ -118,6 +118,8 @@
       "Choose another generation: wipyctl backup list MAC")                                                 \
     X(OTHER_BOARDS_BACKUP,  "OtherBoardsBackup", "The backup is another board's.",                          \
       "Keys and addresses in there belong to one board only; choose this board's own.")                     \
+    X(TOO_MANY_LEASES,      "TooManyLeases",     "Too many ports are leased.",                              \
+      "Close a program that has one: wipyctl list")                                                         \
     X(IN_USE,               "InUse",             "It is in use.",                                           \
       "Unplug it first, or wait for the job there to end.")                                                 \
     X(TOO_MANY_ATTEMPTS,    "TooManyAttempts",   "The job was cut off too often.",                          \

@@ -16,6 +16,7 @@
 #define MANAGE_POLICY   "org.wipyd1.manage-policy"
 #define MANAGE_FIRMWARE "org.wipyd1.manage-firmware"
 #define REFRESH         "org.wipyd1.refresh"
+#define LEASE           "org.wipyd1.lease"
 #define READ_BACKUPS    "org.wipyd1.read-backups"
 #define RESTORE         "org.wipyd1.restore"
 #define IDENTIFY        "org.wipyd1.identify"
@@ -204,6 +205,7 @@ static const struct row rows[] = {
     { WIPYD_DEVICE_INTERFACE, "FlashFile", FLASH_FILE, describe_flash_file },
     { WIPYD_DEVICE_INTERFACE, "Identify", IDENTIFY, describe_device },
     { WIPYD_DEVICE_INTERFACE, "Look", IDENTIFY, describe_look },
+    { WIPYD_DEVICE_INTERFACE, "Lease", LEASE, describe_device },
     { WIPYD_DEVICE_INTERFACE, "Restore", RESTORE, describe_device },
     { WIPYD_JOB_INTERFACE, "Cancel", FLASH_STORED, describe_job },
     { WIPYD_FIRMWARE_INTERFACE, "Export", MANAGE_FIRMWARE, describe_firmware },

@@ -45,6 +45,13 @@ struct service_pending *service_pending_new(sd_bus_message *message) {
     return call;
 }
 
+void service_pending_drop(struct service_pending *call) {
+    if (!call)
+        return;
+    sd_bus_message_unref(call->message);
+    free(call);
+}
+
 int service_begin_change(sd_bus_message *message, struct ledger **ret_ledger, struct service_pending **ret,
                          sd_bus_error *error) {
     *ret_ledger = fleet_ledger(service_of_call(message)->fleet);
@@ -57,8 +64,7 @@ int service_begin_change(sd_bus_message *message, struct ledger **ret_ledger, st
 static void finish(struct service_pending *call, int r) {
     if (r < 0)
         log_warning("answering a call: %s", strerror(-r));
-    sd_bus_message_unref(call->message);
-    free(call);
+    service_pending_drop(call);
 }
 
 /* True: the answer was an error. */
@@ -75,6 +81,10 @@ void service_reply_done(void *userdata, const struct fault *fault) {
 
     if (!reply_fault(call, fault))
         finish(call, sd_bus_reply_method_return(call->message, NULL));
+}
+
+void service_reply_fd(struct service_pending *call, int fd) {
+    finish(call, sd_bus_reply_method_return(call->message, "h", fd));
 }
 
 void service_reply_nothing(void *userdata, const struct fault *fault, const struct firmware_record *record) {

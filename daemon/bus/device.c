@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/bus/lease.h"
 #include "daemon/bus/objects.h"
 #include "proto/names.h"
 
@@ -10,7 +11,7 @@ const char *const device_properties[] = { "Present", "Job",     "Chip",       "M
                                           "Board",   "Release", "Slot",       "Adapter", "Serial",
                                           "Label",   "Policy",  "PolicyFrom", "Armed",   "Seen",
                                           "Verdict", "Rule",    "Reason",     "Advice",  "Holder",
-                                          "SeenAt",  NULL };
+                                          "Lessee",  "SeenAt",  NULL };
 
 /* Of a method that begins a job: with who asks for it. */
 static int read_options(sd_bus_message *message, enum service_call call, struct fleet_options *ret,
@@ -224,6 +225,7 @@ SERVICE_GATED(flash_file)
 SERVICE_GATED(identify)
 SERVICE_GATED(look)
 SERVICE_GATED(restore)
+SERVICE_GATED(lease_begin)
 
 static const sd_bus_vtable vtable[] = {
     SD_BUS_VTABLE_START(0),
@@ -234,6 +236,8 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_METHOD_WITH_ARGS("Identify", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("o", job), may_identify,
                             SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Look", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT, may_look,
+                            SD_BUS_VTABLE_UNPRIVILEGED),
+    SD_BUS_METHOD_WITH_ARGS("Lease", SD_BUS_ARGS("s", why), SD_BUS_RESULT("h", lease), may_lease_begin,
                             SD_BUS_VTABLE_UNPRIVILEGED),
     SD_BUS_METHOD_WITH_ARGS("Restore", SD_BUS_ARGS("s", mac, "s", backup, "a{sv}", options),
                             SD_BUS_RESULT("o", job), may_restore, SD_BUS_VTABLE_UNPRIVILEGED),
@@ -263,6 +267,7 @@ static const sd_bus_vtable vtable[] = {
     CHARS("Reason", reason),
     CHARS("Advice", advice),
     CHARS("Holder", holder),
+    CHARS("Lessee", lessee),
     NUMBER("SeenAt", seen_us),
     SD_BUS_VTABLE_END,
 };

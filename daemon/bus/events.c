@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "daemon/base/log.h"
+#include "daemon/bus/lease.h"
 #include "daemon/bus/objects.h"
 #include "proto/names.h"
 
@@ -172,6 +173,7 @@ static void on_device_changed(void *userdata, struct fleet_device *device) {
         return;
     service_device_path(device, path);
     warn(emit_changed(service, path, WIPYD_DEVICE_INTERFACE, device_properties), "a device");
+    lease_look_after(service, device);
     tell_seat(service, device, device->is_present, device->board.mac);
 }
 
@@ -182,6 +184,7 @@ static void on_device_removed(void *userdata, struct fleet_device *device) {
 
     if (service_is_detached(service))
         return;
+    lease_drop(service, device);
     service_device_path(device, path);
     warn(sd_bus_emit_object_removed(service->bus, path), "a device that is gone");
     service->leaving = device;

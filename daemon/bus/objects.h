@@ -60,6 +60,7 @@ struct service {
     struct authority *authority;
     struct authority_caller caller; /* who may, and has called the method that runs */
     char by[32];                    /* the same for a job's record: "uid 1000" */
+    struct lease *leases;
 };
 
 #define OBJECT_PATH_MAX 1024 /* each byte of a name becomes three at most */
@@ -96,6 +97,8 @@ bool service_parse_mac(const char *text, char *ret);
 int service_read_mac(const char *text, char *ret, sd_bus_error *error);
 /* The word of a policy, or empty; refused with an error set. */
 int service_read_policy(sd_bus_message *message, enum board_policy *ret, sd_bus_error *error);
+/* No control characters, nor those that turn or break lines. text is UTF-8. */
+bool service_is_printable(const char *text);
 /* A label that people can read in a terminal; ret has RECORD_LABEL_MAX bytes. The same. */
 int service_read_label(sd_bus_message *message, char *ret, sd_bus_error *error);
 
@@ -111,6 +114,8 @@ const char *service_firmware_state_word(enum firmware_state state);
 /* A call that is answered later. NULL: no memory. */
 struct service_pending;
 struct service_pending *service_pending_new(sd_bus_message *message);
+/* Without an answer; NULL is fine. */
+void service_pending_drop(struct service_pending *call);
 /* The same, and the ledger that is to answer it. Negative errno with error set. In a method of a board or a
  * slot. */
 int service_begin_change(sd_bus_message *message, struct ledger **ret_ledger, struct service_pending **ret,
@@ -118,6 +123,8 @@ int service_begin_change(sd_bus_message *message, struct ledger **ret_ledger, st
 /* Answers with nothing, or with the fault; a ledger_fn and a fleet_look_fn. That the caller has gone is fine.
  */
 void service_reply_done(void *userdata, const struct fault *fault);
+/* Answers with a file descriptor, which stays the caller's. */
+void service_reply_fd(struct service_pending *call, int fd);
 /* firmware_store_fn's that answer: with nothing, with the package's object path, with its state. */
 void service_reply_nothing(void *userdata, const struct fault *fault, const struct firmware_record *record);
 void service_reply_path(void *userdata, const struct fault *fault, const struct firmware_record *record);
@@ -167,6 +174,9 @@ int service_append_device(sd_bus_message *reply, const struct fleet_device *devi
 /* The service, inside a method of an object_kind, or the getter of one of its properties. */
 struct service *service_of_call(sd_bus_message *message);
 struct service *service_of_getter(sd_bus *bus);
+
+/* One of the handles in n_closing is closed; the service may go with it. */
+void service_on_handle_closed(struct service *service);
 
 /* Nothing is to be told, or not yet: what would be told of isn't attached. */
 bool service_is_detached(const struct service *service);

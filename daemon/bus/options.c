@@ -163,7 +163,7 @@ int service_read_policy(sd_bus_message *message, enum board_policy *ret, sd_bus_
 
 /* No control characters, nor those that turn or break lines: a label is shown in people's terminals. text is
  * UTF-8, which the bus has checked. */
-static bool is_printable(const char *text) {
+bool service_is_printable(const char *text) {
     for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
         if (*p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0)) /* C0, DEL, C1 */
             return false;
@@ -185,7 +185,7 @@ int service_read_label(sd_bus_message *message, char *ret, sd_bus_error *error) 
         return sd_bus_error_setf(error, wipyd_error_bus_name(WIPYD_ERROR_INVALID_ARGUMENT),
                                  "a label has at most %d bytes, not %zu", RECORD_LABEL_MAX - 1,
                                  strlen(label));
-    if (!is_printable(label))
+    if (!service_is_printable(label))
         return service_set_error(error, WIPYD_ERROR_INVALID_ARGUMENT, "a label must be printable");
     snprintf(ret, RECORD_LABEL_MAX, "%s", label);
     return 0;

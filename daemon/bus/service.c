@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "daemon/base/clean.h"
+#include "daemon/bus/lease.h"
 #include "proto/names.h"
 
 void service_device_path(const struct fleet_device *device, char *ret) {
@@ -208,13 +209,15 @@ int service_announce(struct service *service) {
     return r < 0 ? r : 0;
 }
 
-static void on_closed(uv_handle_t *handle) {
-    struct service *service = handle->data;
-
-    if (--service->n_closing)
+void service_on_handle_closed(struct service *service) {
+    if (--service->n_closing || service->bus)
         return;
     free(service->changed);
     free(service);
+}
+
+static void on_closed(uv_handle_t *handle) {
+    service_on_handle_closed(handle->data);
 }
 
 void service_detach(struct service *service) {
@@ -222,6 +225,7 @@ void service_detach(struct service *service) {
     uv_timer_stop(&service->pace);
     uv_timer_stop(&service->firmware_settled);
     service->authority = authority_close(service->authority);
+    lease_drop(service, NULL);
     while (service->n_slots)
         sd_bus_slot_unref(service->slots[--service->n_slots]);
 }
@@ -230,8 +234,8 @@ struct service *service_close(struct service *service) {
     if (!service)
         return NULL;
     service_detach(service);
-    sd_bus_unref(service->bus);
-    service->n_closing = 2;
+    service->bus = sd_bus_unref(service->bus); /* NULL: this is the end */
+    service->n_closing += 2;
     uv_close((uv_handle_t *)&service->pace, on_closed);
     uv_close((uv_handle_t *)&service->firmware_settled, on_closed);
     return NULL;
