@@ -4,6 +4,8 @@
         job, = bus.call("/org/wipyd1/device/x", "org.wipyd1.Device", "Identify", "a{sv}", {})
         bus.get_all(job, "org.wipyd1.Job")["Phase"]
 
+A service: own(name), then collect() fills .calls, which reply() and refuse() answer.
+
 Values: numbers, str, bool, bytes for "ay", lists, dicts, tuples for structs; Variant(signature, value) where a variant is
 sent, the bare value where one is read. "h" takes and gives file descriptors.
 """
@@ -129,8 +131,8 @@ class Reader:
 
 
 class Message:
-    def __init__(self, kind, fields, body):
-        self.kind, self.body = kind, body
+    def __init__(self, kind, fields, body, serial=0, flags=0):
+        self.kind, self.body, self.serial, self.flags = kind, body, serial, flags
         self.path, self.interface, self.member = fields.get(1), fields.get(2), fields.get(3)
         self.error, self.reply_to, self.sender = fields.get(4), fields.get(5), fields.get(7)
         self.at = time.monotonic()
@@ -143,7 +145,7 @@ class Connection:
         self.socket.connect("\0" + parts["abstract"] if "abstract" in parts else parts["path"])
         self.destination, self.serial = destination, 0
         self.buffer, self.fds = b"", []
-        self.replies, self.signals, self.matches = {}, [], 0
+        self.replies, self.signals, self.calls = {}, [], []
         self._authenticate()
         self.name, = self.call("/org/freedesktop/DBus", "org.freedesktop.DBus", "Hello",
                                destination="org.freedesktop.DBus")
@@ -172,7 +174,6 @@ class Connection:
     # ---- sending ----
     def send(self, path, interface, member, signature="", *arguments, destination=None, flags=0):
         """Sends a call and gives its serial, for wait()."""
-        self.serial += 1
         body = Writer()
         for kind, value in zip(split(signature), arguments, strict=True):
             body.put(kind, value)
@@ -180,12 +181,16 @@ class Connection:
                   (6, Variant("s", destination or self.destination))]
         if interface:
             fields.append((2, Variant("s", interface)))
+        return self._send(CALL, flags, fields, signature, body)
+
+    def _send(self, kind, flags, fields, signature, body):
         if signature:
             fields.append((8, Variant("g", signature)))
         if body.fds:
             fields.append((9, Variant("u", len(body.fds))))
+        self.serial += 1
         head = Writer()
-        head.data += struct.pack("<cBBBII", b"l", CALL, flags, 1, len(body.data), self.serial)
+        head.data += struct.pack("<cBBBII", b"l", kind, flags, 1, len(body.data), self.serial)
         head.put("a(yv)", fields)
         head.pad(8)
         data = bytes(head.data + body.data)
@@ -209,6 +214,28 @@ class Connection:
 
     def call(self, path, interface, member, signature="", *arguments, destination=None, seconds=25):
         return self.wait(self.send(path, interface, member, signature, *arguments, destination=destination), seconds)
+
+    def call_flags(self, flags, path, interface, member, signature="", *arguments):
+        """As call(), with flags of the message: 4 allows that a person is asked."""
+        return self.wait(self.send(path, interface, member, signature, *arguments, flags=flags))
+
+    # ---- being a service ----
+    def own(self, name):
+        code, = self.call("/org/freedesktop/DBus", "org.freedesktop.DBus", "RequestName", "su", name, 4,
+                          destination="org.freedesktop.DBus")
+        assert code == 1, f"{name} has an owner"
+
+    def reply(self, call, signature="", *arguments):
+        body = Writer()
+        for kind, value in zip(split(signature), arguments, strict=True):
+            body.put(kind, value)
+        self._send(RETURN, 1, [(5, Variant("u", call.serial)), (6, Variant("s", call.sender))], signature, body)
+
+    def refuse(self, call, name, text):
+        body = Writer()
+        body.put("s", text)
+        self._send(ERROR, 1, [(4, Variant("s", name)), (5, Variant("u", call.serial)), (6, Variant("s", call.sender))],
+                   "s", body)
 
     # ---- properties and signals ----
     def get(self, path, interface, name):
@@ -265,10 +292,13 @@ class Connection:
         n_fds = fields.get(9, 0)
         fds, self.fds = self.fds[:n_fds], self.fds[n_fds:]  # from here on they are the caller's
         reader = Reader(self.buffer[body_at:body_at + body_size], fds)
-        message = Message(kind, fields, [reader.get(one) for one in split(fields.get(8, ""))])
+        message = Message(kind, fields, [reader.get(one) for one in split(fields.get(8, ""))],
+                          *struct.unpack_from("<I", self.buffer, 8), self.buffer[2])
         self.buffer = self.buffer[body_at + body_size:]
         if kind == SIGNAL:
             self.signals.append(message)
+        elif kind == CALL:
+            self.calls.append(message)
         elif message.reply_to is not None:
             self.replies[message.reply_to] = message
         return True

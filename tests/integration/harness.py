@@ -384,9 +384,15 @@ SYSTEM_POLICY = """<policy context="default">
     <allow receive_type="error"/>
     <allow receive_type="signal"/>
     <allow send_destination="org.freedesktop.DBus"/>
+    <allow send_destination="org.freedesktop.PolicyKit1"/>
+    <allow send_destination="org.freedesktop.login1"/>
   </policy>
   <include>{shipped}</include>
-  <policy user="{user}"><allow own="org.wipyd1"/></policy>"""
+  <policy user="{user}">
+    <allow own="org.wipyd1"/>
+    <allow own="org.freedesktop.PolicyKit1"/>
+    <allow own="org.freedesktop.login1"/>
+  </policy>"""
 OPEN_POLICY = """<policy context="default">
     <allow user="*"/><allow own="*"/><allow send_destination="*" eavesdrop="true"/><allow receive_sender="*"/>
   </policy>"""

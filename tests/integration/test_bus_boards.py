@@ -15,7 +15,7 @@ BOARD, SLOT = "org.wipyd1.Board", "org.wipyd1.Slot"
 KB200 = dict(app_bytes=200_000)
 MAC, OTHER_MAC = "30:ae:a4:01:02:03", "30:ae:a4:0a:0b:0c"
 TWO_BOARDS = [{}, dict(options=("--fast", "--mac", OTHER_MAC))]
-ACCESS_DENIED = "org.freedesktop.DBus.Error.AccessDenied"
+NOT_AUTHORIZED = OURS + "NotAuthorized"
 
 
 def refusal(call, *arguments):
@@ -489,7 +489,7 @@ def test_others_may_look_but_not_change():
         before = bench.bus.get_all(board, BOARD), bench.bus.get_all(slot, SLOT), history(bench)
         outcomes = as_nobody(bench, may + may_not)
         for call, outcome in zip(may + may_not, outcomes, strict=True):
-            wanted = None if call in may else ACCESS_DENIED
+            wanted = None if call in may else NOT_AUTHORIZED
             assert outcome == wanted, (call, outcome)
         assert before == (bench.bus.get_all(board, BOARD), bench.bus.get_all(slot, SLOT), history(bench))
         assert bench.bus.get(TOP, MANAGER, "DefaultPolicy") == "wipy"
