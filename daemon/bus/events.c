@@ -163,6 +163,7 @@ static void on_device_added(void *userdata, struct fleet_device *device) {
     service_device_path(device, path);
     warn(sd_bus_emit_object_added(service->bus, path), "a new device");
     tell_seat(service, device, device->is_present, device->board.mac);
+    standing_update(service);
 }
 
 static void on_device_changed(void *userdata, struct fleet_device *device) {
@@ -175,6 +176,7 @@ static void on_device_changed(void *userdata, struct fleet_device *device) {
     warn(emit_changed(service, path, WIPYD_DEVICE_INTERFACE, device_properties), "a device");
     lease_look_after(service, device);
     tell_seat(service, device, device->is_present, device->board.mac);
+    standing_update(service);
 }
 
 static void on_device_removed(void *userdata, struct fleet_device *device) {
@@ -189,6 +191,7 @@ static void on_device_removed(void *userdata, struct fleet_device *device) {
     warn(sd_bus_emit_object_removed(service->bus, path), "a device that is gone");
     service->leaving = device;
     tell_seat(service, device, false, "");
+    standing_update(service);
     service->leaving = NULL;
     seat = seat_of(service, device);
     *seat = service->seats[--service->n_seats];
@@ -259,6 +262,7 @@ static void on_job_changed(void *userdata, struct fleet_job *job) {
 
     if (service_is_detached(service))
         return;
+    standing_update(service);
     forget_change(service, job);
     /* An end, or a break, is told at once and whole; so is anything for which there is no memory. */
     if (job->expires_ms || job->record.state == WIPYD_JOB_STATE_INTERRUPTED || !make_room(service)) {

@@ -7,6 +7,7 @@
 #include "daemon/board/fleet.h"
 #include "daemon/bus/authority.h"
 #include "daemon/bus/service.h"
+#include "daemon/bus/standing.h"
 
 struct service;
 
@@ -61,6 +62,7 @@ struct service {
     struct authority_caller caller; /* who may, and has called the method that runs */
     char by[32];                    /* the same for a job's record: "uid 1000" */
     struct lease *leases;
+    struct standing standing;
 };
 
 #define OBJECT_PATH_MAX 1024 /* each byte of a name becomes three at most */

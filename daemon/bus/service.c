@@ -177,6 +177,7 @@ int service_new(struct service **ret, uv_loop_t *loop, sd_bus *bus, const struct
     service->loop = loop;
     service->bus = sd_bus_ref(bus);
     service->meter = meter;
+    service->standing.inhibitor = -1;
     uv_timer_init(loop, &service->pace);
     uv_timer_init(loop, &service->firmware_settled);
     service->pace.data = service->firmware_settled.data = service;
@@ -201,6 +202,7 @@ void service_attach(struct service *service, struct fleet *fleet, struct firmwar
     service->store = store;
     service->poll = poll;
     service_take_seats(service);
+    standing_update(service);
 }
 
 int service_announce(struct service *service) {
@@ -226,6 +228,7 @@ void service_detach(struct service *service) {
     uv_timer_stop(&service->firmware_settled);
     service->authority = authority_close(service->authority);
     lease_drop(service, NULL);
+    standing_end(service);
     while (service->n_slots)
         sd_bus_slot_unref(service->slots[--service->n_slots]);
 }
