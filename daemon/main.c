@@ -40,7 +40,11 @@ struct daemon {
     struct firmware_poll *poll;
     struct bus_loop *bus_loop;
     struct loop_meter meter;
-    uv_signal_t signals[2];
+    uv_signal_t signals[3];
+    uv_timer_t watchdog;
+    const struct arguments *arguments;
+    struct reload *reload; /* under way, or NULL */
+    bool is_reload_due;    /* once more when that is over */
     bool is_stopping;
     int exit_code;
 };
@@ -103,30 +107,38 @@ static int parse_arguments(int argc, char **argv, struct arguments *ret) {
     return -1;
 }
 
-static bool configure(struct daemon *daemon, const struct arguments *arguments) {
-    const char *path = arguments->config ? arguments->config : CONFIG_PATH;
-    struct fault fault;
-    int r = config_init(&daemon->config);
+static const char *config_path(const struct arguments *arguments) {
+    return arguments->config ? arguments->config : CONFIG_PATH;
+}
 
-    if (r < 0) {
-        log_error("configuration: %s", strerror(-r));
-        return false;
+/* What the files and the command line say. config is to be config_deinit'ed in any case. */
+static enum wipyd_error read_config(struct config *config, const struct arguments *arguments,
+                                    struct fault *fault) {
+    int r = config_init(config);
+
+    if (r < 0)
+        return fault_errno(fault, r, "configuration");
+    if (config_read(config, config_path(arguments), arguments->config != NULL, fault) != WIPYD_ERROR_NONE)
+        return fault->code;
+    for (unsigned i = 0; i < arguments->n_ports; i++) {
+        r = config_add_port(config, arguments->ports[i]);
+        if (r < 0)
+            return fault_errno(fault, r, "%s", arguments->ports[i]);
     }
-    if (config_read(&daemon->config, path, arguments->config != NULL, &fault) != WIPYD_ERROR_NONE) {
+    return WIPYD_ERROR_NONE;
+}
+
+static bool configure(struct daemon *daemon, const struct arguments *arguments) {
+    struct fault fault;
+
+    if (read_config(&daemon->config, arguments, &fault) != WIPYD_ERROR_NONE) {
         log_error("%s", fault.story);
         return false;
     }
     log_setup((int)daemon->config.log_level);
-    for (unsigned i = 0; i < arguments->n_ports; i++) {
-        r = config_add_port(&daemon->config, arguments->ports[i]);
-        if (r < 0) {
-            log_error("%s: %s", arguments->ports[i], strerror(-r));
-            return false;
-        }
-    }
     if (mkdir(daemon->config.state_directory, 0700) < 0 && errno != EEXIST) {
         log_error("state directory %s: %s; make it, or name another with state-directory in %s",
-                  daemon->config.state_directory, strerror(errno), path);
+                  daemon->config.state_directory, strerror(errno), config_path(arguments));
         return false;
     }
     return true;
@@ -184,6 +196,7 @@ static void close_next(void *userdata) {
         daemon->service = service_close(daemon->service);
         daemon->bus_loop = bus_loop_close(daemon->bus_loop);
         loop_meter_close(&daemon->meter);
+        uv_close((uv_handle_t *)&daemon->watchdog, NULL);
         for (size_t i = 0; i < sizeof daemon->signals / sizeof *daemon->signals; i++)
             uv_close((uv_handle_t *)&daemon->signals[i], NULL);
     }
@@ -200,6 +213,92 @@ static void stop(struct daemon *daemon) {
 static void on_signal(uv_signal_t *handle, int number) {
     log_info("%s: stopping", strsignal(number));
     stop(handle->data);
+}
+
+/* ---- reload: files are read in the pool, values change on the loop ---------------------------- */
+
+struct reload {
+    uv_work_t work;
+    struct daemon *daemon;
+    struct config fresh;
+    struct fault fault;
+};
+
+static void reload_in_pool(uv_work_t *work) {
+    struct reload *reload = work->data;
+
+    (void)!read_config(&reload->fresh, reload->daemon->arguments, &reload->fault);
+}
+
+static void tell_restart(const char *section, const char *name) {
+    log_warning("[%s] %s has changed: that takes a restart, and the old value holds until then", section,
+                name);
+}
+
+static void reload_config(struct daemon *daemon);
+
+static void on_reloaded(uv_work_t *work, int status) {
+    struct reload *reload = work->data;
+    struct daemon *daemon = reload->daemon;
+
+    daemon->reload = NULL;
+    if (status == 0 && !daemon->is_stopping) {
+        if (reload->fault.code != WIPYD_ERROR_NONE) {
+            log_error("%s; the old configuration stays in force", reload->fault.story);
+        } else {
+            config_take(&daemon->config, &reload->fresh, tell_restart);
+            log_setup((int)daemon->config.log_level);
+            fleet_on_config(daemon->fleet);
+            log_notice("the configuration was read again");
+        }
+        sd_notify(0, "READY=1");
+    }
+    config_deinit(&reload->fresh);
+    free(reload);
+    if (daemon->is_reload_due)
+        reload_config(daemon);
+}
+
+static void reload_config(struct daemon *daemon) {
+    struct reload *reload;
+
+    daemon->is_reload_due = daemon->reload != NULL;
+    if (daemon->is_stopping || daemon->reload)
+        return;
+    /* systemd takes the READY=1 that follows for the end of this reload by the time (sd_notify(3)). */
+    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(uv_hrtime() / 1000));
+    reload = calloc(1, sizeof *reload);
+    if (reload) {
+        reload->daemon = daemon;
+        reload->work.data = reload;
+        if (uv_queue_work(&daemon->loop, &reload->work, reload_in_pool, on_reloaded) == 0) {
+            daemon->reload = reload;
+            return;
+        }
+        free(reload);
+    }
+    log_error("the configuration can't be read again: %s", strerror(ENOMEM));
+    sd_notify(0, "READY=1");
+}
+
+static void on_hangup(uv_signal_t *handle, int number) {
+    (void)number;
+    reload_config(handle->data);
+}
+
+/* ---- watchdog: no wake-ups unless the unit asks for it ----------------------------------------- */
+
+static void on_watchdog(uv_timer_t *timer) {
+    (void)timer;
+    sd_notify(0, "WATCHDOG=1");
+}
+
+static void start_watchdog(struct daemon *daemon) {
+    uint64_t limit_us = 0;
+
+    uv_timer_init(&daemon->loop, &daemon->watchdog);
+    if (sd_watchdog_enabled(0, &limit_us) > 0 && limit_us > 0)
+        uv_timer_start(&daemon->watchdog, on_watchdog, 0, limit_us < 2000 ? 1 : limit_us / 2000);
 }
 
 static void on_bus_lost(void *userdata, int r) {
@@ -279,14 +378,18 @@ static int open_service(struct daemon *daemon, const char *which_bus) {
 
 /* From the bottom up. Whatever fails, close_next() takes down what is there. */
 static int start(struct daemon *daemon, const char *which_bus) {
-    static const int signal_numbers[] = { SIGTERM, SIGINT };
+    static const struct {
+        int number;
+        uv_signal_cb on_signal;
+    } signals[] = { { SIGTERM, on_signal }, { SIGINT, on_signal }, { SIGHUP, on_hangup } };
     int r;
 
-    for (size_t i = 0; i < sizeof signal_numbers / sizeof *signal_numbers; i++) {
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
         uv_signal_init(&daemon->loop, &daemon->signals[i]);
         daemon->signals[i].data = daemon;
-        uv_signal_start(&daemon->signals[i], on_signal, signal_numbers[i]);
+        uv_signal_start(&daemon->signals[i], signals[i].on_signal, signals[i].number);
     }
+    start_watchdog(daemon);
     r = open_service(daemon, which_bus);
     if (r >= 0)
         r = open_records(daemon);
@@ -319,6 +422,7 @@ int main(int argc, char **argv) {
     /* Reading a package frees large blocks; glibc would answer by keeping such
      * blocks in the heap from then on, where they stay resident. */
     mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+    daemon.arguments = &arguments;
     if (!configure(&daemon, &arguments)) {
         config_deinit(&daemon.config);
         return 1;

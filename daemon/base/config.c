@@ -1,5 +1,6 @@
 #include "daemon/base/config.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <ini.h>
@@ -33,6 +34,24 @@ struct key {
     size_t offset;
     uint32_t min, max, initial;
 };
+
+/* What a reload must not touch: texts that others hold pointers to, and lists that are gone through once. */
+static bool needs_restart(const struct key *key) {
+    switch (key->type) {
+    case KEY_PATH:
+    case KEY_PORT_LIST:
+    case KEY_SOURCE_LIST:
+    case KEY_PROXY:
+    case KEY_ADAPTER_LIST:
+        return true;
+    case KEY_NUMBER:
+    case KEY_LEVEL:
+    case KEY_YES_NO:
+    case KEY_POLICY:
+        break;
+    }
+    return false;
+}
 
 static const struct key keys[] = {
     { "daemon", "state-directory", KEY_PATH, offsetof(struct config, state_directory), 0, 0, 0 },
@@ -505,4 +524,76 @@ void config_deinit(struct config *config) {
     for (unsigned i = 0; i < config->n_ports; i++)
         free(config->ports[i]);
     memset(config, 0, sizeof *config);
+}
+
+/* ---- reload ---------------------------------------------------------------------------------- */
+
+static bool same_text(const char *a, const char *b) {
+    return a && b ? !strcmp(a, b) : a == b;
+}
+
+static bool same_sources(const struct config *a, const struct config *b) {
+    bool is = a->n_sources == b->n_sources;
+
+    for (unsigned i = 0; is && i < a->n_sources; i++)
+        is = a->sources[i].kind == b->sources[i].kind && same_text(a->sources[i].url, b->sources[i].url);
+    return is;
+}
+
+static bool same_ports(const struct config *a, const struct config *b) {
+    bool is = a->n_ports == b->n_ports;
+
+    for (unsigned i = 0; is && i < a->n_ports; i++)
+        is = same_text(a->ports[i], b->ports[i]);
+    return is;
+}
+
+static bool same_adapters(const struct config *a, const struct config *b) {
+    bool is = a->n_adapters == b->n_adapters;
+
+    for (unsigned i = 0; is && i < a->n_adapters; i++)
+        is = a->adapters[i].vendor == b->adapters[i].vendor &&
+             a->adapters[i].product == b->adapters[i].product &&
+             same_text(a->adapters[i].name, b->adapters[i].name);
+    return is;
+}
+
+static size_t value_bytes(const struct key *key) {
+    static_assert(sizeof(enum board_policy) == sizeof(uint32_t), "a word is as long as a number");
+    return key->type == KEY_YES_NO ? sizeof(bool) : sizeof(uint32_t);
+}
+
+static bool is_same(const struct key *key, const struct config *a, const struct config *b) {
+    const void *in_a = (const char *)a + key->offset, *in_b = (const char *)b + key->offset;
+
+    switch (key->type) {
+    case KEY_PATH:
+    case KEY_PROXY:
+        return same_text(*(char *const *)in_a, *(char *const *)in_b);
+    case KEY_NUMBER:
+    case KEY_LEVEL:
+    case KEY_YES_NO:
+    case KEY_POLICY:
+        return !memcmp(in_a, in_b, value_bytes(key));
+    case KEY_PORT_LIST:
+        return same_ports(a, b);
+    case KEY_SOURCE_LIST:
+        return same_sources(a, b);
+    case KEY_ADAPTER_LIST:
+        return same_adapters(a, b);
+    }
+    return true;
+}
+
+void config_take(struct config *config, const struct config *fresh,
+                 void (*on_restart)(const char *section, const char *name)) {
+    for (size_t i = 0; i < N_KEYS; i++) {
+        if (is_same(&keys[i], config, fresh))
+            continue;
+        if (needs_restart(&keys[i]))
+            on_restart(keys[i].section, keys[i].name);
+        else
+            memcpy((char *)config + keys[i].offset, (const char *)fresh + keys[i].offset,
+                   value_bytes(&keys[i]));
+    }
 }

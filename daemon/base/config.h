@@ -81,4 +81,9 @@ must_check enum wipyd_error config_read(struct config *config, const char *path,
                                         struct fault *fault);
 /* Adds a port; path is copied. Negative errno: -ENOSPC past CONFIG_PORTS_MAX. Adding one twice is fine. */
 must_check int config_add_port(struct config *config, const char *path);
+/* Takes over from fresh what may change while the daemon runs: numbers, words and flags, never a text, for
+ * others hold pointers to those. on_restart is called for each key, "[ports] port", that differs and is not
+ * taken over. */
+void config_take(struct config *config, const struct config *fresh,
+                 void (*on_restart)(const char *section, const char *name));
 void config_deinit(struct config *config);

@@ -325,6 +325,11 @@ static const struct ledger_events ledger_events = {
     .on_job_over = on_job_over,
 };
 
+void fleet_on_config(struct fleet *fleet) {
+    if (fleet->ledger && !fleet->is_closing)
+        ledger_configure(fleet->ledger, fleet->config->policy);
+}
+
 void fleet_on_firmware(struct fleet *fleet) {
     reconsider_all(fleet, "firmware has changed");
 }

@@ -109,6 +109,8 @@ must_check enum wipyd_error fleet_new(struct fleet **ret, uv_loop_t *loop, const
                                       void *userdata, struct fault *fault);
 /* From here on ports are watched and attended to; negative errno. */
 must_check int fleet_start(struct fleet *fleet);
+/* The configuration has other values now. */
+void fleet_on_config(struct fleet *fleet);
 /* The store has changed: firmware came or went. */
 void fleet_on_firmware(struct fleet *fleet);
 /* Ends all jobs with SHUTTING_DOWN (a flash or restore: interrupted) and calls on_closed from the loop when

@@ -311,6 +311,14 @@ enum board_policy ledger_default_policy(const struct ledger *ledger) {
     return setting && setting->policy != BOARD_POLICY_UNSET ? setting->policy : ledger->configured_policy;
 }
 
+void ledger_configure(struct ledger *ledger, enum board_policy configured_policy) {
+    enum board_policy before = ledger_default_policy(ledger);
+
+    ledger->configured_policy = configured_policy;
+    if (ledger_default_policy(ledger) != before)
+        ledger->events.on_default_policy(ledger->userdata);
+}
+
 static void put(struct ledger *ledger, enum ledger_book book, const void *record, ledger_fn done,
                 void *userdata) {
     if (done)

@@ -60,6 +60,8 @@ const struct board_record *ledger_board(const struct ledger *ledger, const char 
 const struct slot_record *ledger_slot_at(const struct ledger *ledger, unsigned index);
 const struct slot_record *ledger_slot(const struct ledger *ledger, const char *name);
 enum board_policy ledger_default_policy(const struct ledger *ledger);
+/* The configuration has another default now. on_default_policy, from inside, where that holds. */
+void ledger_configure(struct ledger *ledger, enum board_policy configured_policy);
 
 /* The record is copied. done may be NULL: see above. To forget what isn't there is fine. */
 void ledger_put_board(struct ledger *ledger, const struct board_record *board, ledger_fn done,

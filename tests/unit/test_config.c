@@ -464,6 +464,73 @@ static void too_many_ports(void **state) {
     assert_int_equal(bench->config.n_ports, CONFIG_PORTS_MAX);
 }
 
+/* ---- taken over ------------------------------------------------------------------------------- */
+
+static char restarts[512];
+
+static void on_restart(const char *section, const char *name) {
+    strcat(strcat(strcat(strcat(restarts, section), " "), name), ";");
+}
+
+static void take(struct bench *bench, const char *file) {
+    struct config fresh;
+
+    *restarts = 0;
+    write_file(bench->path, file, strlen(file));
+    assert_int_equal(config_init(&fresh), 0);
+    assert_int_equal(config_read(&fresh, bench->path, true, &bench->fault), WIPYD_ERROR_NONE);
+    config_take(&bench->config, &fresh, on_restart);
+    config_deinit(&fresh);
+}
+
+static void values_are_taken_over(void **state) {
+    struct bench *bench = *state;
+
+    take(bench,
+         "[daemon]\nlog-level = debug\n[flash]\nbaud = 9600\nconnect-timeout = 7\nattempts = 3\n"
+         "[boards]\npolicy = off\nsettle = 1\nsyncs = 2\nlisten = 3\ncoach = 4\n"
+         "[firmware]\npoll-interval = 5\ntimeout = 6\nallow-http = yes\nkeep-packages = 8\nkeep-mib = 9\n");
+    assert_string_equal(restarts, "");
+    assert_int_equal(bench->config.log_level, LOG_DEBUG);
+    assert_int_equal(bench->config.baud, 9600);
+    assert_int_equal(bench->config.connect_timeout_s, 7);
+    assert_int_equal(bench->config.attempts, 3);
+    assert_int_equal(bench->config.policy, BOARD_POLICY_OFF);
+    assert_int_equal(bench->config.settle_ms, 1);
+    assert_int_equal(bench->config.syncs, 2);
+    assert_int_equal(bench->config.listen_ms, 3);
+    assert_int_equal(bench->config.coach_s, 4);
+    assert_int_equal(bench->config.poll_interval_s, 5);
+    assert_int_equal(bench->config.timeout_s, 6);
+    assert_true(bench->config.allow_http);
+    assert_int_equal(bench->config.keep_packages, 8);
+    assert_int_equal(bench->config.keep_mib, 9);
+    /* What isn't there any more has its default again. */
+    take(bench, "");
+    assert_int_equal(bench->config.baud, 115200);
+    assert_false(bench->config.allow_http);
+}
+
+/* Others hold pointers to them. */
+static void texts_and_lists_stay(void **state) {
+    struct bench *bench = *state;
+    const char *directory = bench->config.state_directory, *source = bench->config.sources[0].url;
+
+    take(bench,
+         "[daemon]\nstate-directory = /elsewhere\n[adapters]\nadapter = 1a86:7523 CH340\n"
+         "[firmware]\nsource = folder /srv\nproxy = http://p\nca-file = /ca\n[ports]\nport = /dev/x\n");
+    assert_string_equal(restarts, "daemon state-directory;adapters adapter;firmware source;firmware proxy;"
+                                  "firmware ca-file;ports port;");
+    assert_ptr_equal(bench->config.state_directory, directory);
+    assert_ptr_equal(bench->config.sources[0].url, source);
+    assert_int_equal(bench->config.n_ports, 0);
+    assert_int_equal(bench->config.n_adapters, 0);
+    assert_null(bench->config.proxy);
+    assert_null(bench->config.ca_file);
+    take(bench, "");
+    assert_string_equal(restarts, "");
+}
+
 #define moment(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
@@ -485,6 +552,8 @@ int main(void) {
         moment(empty_source_means_none),
         moment(long_urls_fit),
         moment(bad_sources),
+        moment(values_are_taken_over),
+        moment(texts_and_lists_stay),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
