@@ -135,6 +135,7 @@ static int send_to_journal(int level, const struct log_fields *fields, const cha
         add_field(&record, "BOARD", fields->board);
         add_field(&record, "JOB", fields->job);
         add_field(&record, "PHASE", fields->phase);
+        add_field(&record, "MESSAGE_ID", fields->message_id);
     }
     snprintf(text, sizeof text, "MESSAGE=%s", message);
     record.fields[record.n_fields].iov_base = text;

@@ -3,13 +3,14 @@
 /*
  * The log: structured to the journal where stderr is one (JOURNAL_STREAM), else lines on stderr.
  * Levels are syslog's (LOG_ERR .. LOG_DEBUG from <syslog.h>). Fields that are NULL or empty are left out:
- * DEVICE (port name), BOARD (MAC), JOB (number as text), PHASE (word).
+ * DEVICE (port name), BOARD (MAC), JOB (number as text), PHASE (word), MESSAGE_ID.
  */
 
 #include <syslog.h>
 
 struct log_fields {
     const char *device, *board, *job, *phase;
+    const char *message_id; /* one of log_events.h */
 };
 
 /* Call once at start. level: the least urgent that is written. */

@@ -8,7 +8,9 @@
 #include <string.h>
 
 #include "daemon/base/log.h"
+#include "daemon/base/log_events.h"
 #include "daemon/board/coach.h"
+#include "daemon/board/decision_rules.h"
 #include "daemon/board/inside.h"
 
 static void act(struct attendance *attendance, enum decision_verdict verdict);
@@ -38,8 +40,11 @@ static void tell(const struct attendance *attendance) {
     const struct fleet_device *device = attendance->device;
     struct log_fields fields = { .device = device->name, .board = device->decided.mac };
 
+    if (device->rule == DECISION_RULE_HELD)
+        fields.message_id = LOG_EVENT_PORT_HELD;
     log_with(LOG_INFO, &fields, "%s: %s: %s", device->event,
              decision_verdict_word(decision_rule_at(device->rule)->verdict), device->reason);
+    fields.message_id = NULL;
     if (*device->advice)
         log_with(LOG_NOTICE, &fields, "%s", device->advice);
 }

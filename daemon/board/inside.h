@@ -139,6 +139,9 @@ bool attendance_is_idle(const struct fleet_device *device);
 /* jobs.c */
 /* A new one with that record, in the list; NULL: no memory. */
 struct fleet_job *fleet_job_add(struct fleet *fleet, const struct job_record *record);
+/* To the log. message_id: one of log_events.h. */
+__attribute__((format(printf, 4, 5))) void fleet_job_log(const struct fleet_job *job, int level,
+                                                         const char *message_id, const char *format, ...);
 /* To the database, behind; to whoever listens. */
 void fleet_job_keep(struct fleet *fleet, const struct fleet_job *job);
 void fleet_job_tell(struct fleet *fleet, struct fleet_job *job);

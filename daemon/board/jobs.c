@@ -6,11 +6,13 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "daemon/base/bytes.h"
 #include "daemon/base/log.h"
+#include "daemon/base/log_events.h"
 #include "daemon/board/inside.h"
 
 enum {
@@ -167,6 +169,42 @@ void fleet_job_tell(struct fleet *fleet, struct fleet_job *job) {
         fleet->events->on_job_changed(fleet->userdata, job);
 }
 
+void fleet_job_log(const struct fleet_job *job, int level, const char *message_id, const char *format, ...) {
+    char id[16], text[512];
+    struct log_fields fields = { .device = job->record.device,
+                                 .board = job->record.mac,
+                                 .job = id,
+                                 .phase = job->record.phase,
+                                 .message_id = message_id };
+    va_list args;
+
+    snprintf(id, sizeof id, "%u", job->id);
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    log_with(level, &fields, "%s", text);
+}
+
+static void log_confirmed(const struct fleet_job *job) {
+    fleet_job_log(job, LOG_NOTICE, LOG_EVENT_BOARD_CONFIRMED, "the board runs %s, as job %u has written it",
+                  *job->record.confirmed_release ? job->record.confirmed_release : "its firmware", job->id);
+}
+
+static void log_end(const struct fleet_job *job) {
+    const struct fault *fault = &job->status.fault;
+
+    if (job->record.state == WIPYD_JOB_STATE_DONE) {
+        fleet_job_log(job, LOG_NOTICE, LOG_EVENT_JOB_DONE, "job %u is done", job->id);
+        if (job->status.has_started && job->record.kind == WIPYD_JOB_KIND_FLASH && !job->record.is_dry_run)
+            log_confirmed(job);
+    } else if (job->record.state == WIPYD_JOB_STATE_CANCELLED) {
+        fleet_job_log(job, LOG_NOTICE, LOG_EVENT_JOB_CANCELLED, "job %u was cancelled", job->id);
+    } else {
+        fleet_job_log(job, LOG_WARNING, LOG_EVENT_JOB_FAILED, "job %u failed: %s %s", job->id,
+                      wipyd_error_sentence(fault->code), fault->story);
+    }
+}
+
 /* The end of a job, by its status. */
 void fleet_job_end(struct fleet *fleet, struct fleet_job *job) {
     struct job_record *record = &job->record;
@@ -177,6 +215,7 @@ void fleet_job_end(struct fleet *fleet, struct fleet_job *job) {
     COPY(record->error, has_fault ? wipyd_error_bus_name(job->status.fault.code) : "");
     COPY(record->error_text, has_fault ? job->status.fault.story : "");
     job->expires_ms = uv_now(fleet->loop) + JOB_STAYS_MS;
+    log_end(job);
     fleet_job_keep(fleet, job);
     fleet_job_tell(fleet, job);
     arm_expiry(fleet);
@@ -262,6 +301,7 @@ void fleet_job_cut_off(struct fleet *fleet, struct fleet_job *job) {
     COPY(job->record.error, wipyd_error_bus_name(job->status.fault.code));
     COPY(job->record.error_text, cause.story);
     job->status.finished_us = 0;
+    fleet_job_log(job, LOG_WARNING, LOG_EVENT_JOB_CUT_OFF, "job %u was cut off: %s", job->id, cause.story);
     COPY(job->status.user_action, fleet->is_closing ? RUN_AGAIN : PLUG_IN_AGAIN);
     fleet_job_keep(fleet, job);
     fleet_job_tell(fleet, job);
@@ -315,6 +355,7 @@ void fleet_job_confirm(struct fleet *fleet, uint32_t id, const char *release) {
     if (!job)
         return;
     COPY(job->record.confirmed_release, release);
+    log_confirmed(job);
     fleet_job_keep(fleet, job);
     fleet_job_tell(fleet, job);
     known = ledger_board(fleet->ledger, job->record.mac);

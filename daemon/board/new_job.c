@@ -7,6 +7,7 @@
 
 #include "daemon/base/bytes.h"
 #include "daemon/base/log.h"
+#include "daemon/base/log_events.h"
 #include "daemon/board/inside.h"
 
 /* ---- on the device -------------------------------------------------------------------------------- */
@@ -23,6 +24,9 @@ static void put_on_device(struct fleet_device *device, struct fleet_job *job) {
 }
 
 static void announce(struct fleet *fleet, struct fleet_job *job) {
+    fleet_job_log(job, LOG_NOTICE, LOG_EVENT_JOB_BEGAN, "job %u began: %s%s%s, by %s", job->id,
+                  wipyd_job_kind_word(job->record.kind), *job->record.package ? " " : "", job->record.package,
+                  job->record.by);
     fleet_job_keep(fleet, job);
     fleet->events->on_job_added(fleet->userdata, job);
     fleet->events->on_device_changed(fleet->userdata, job->device);
@@ -30,10 +34,10 @@ static void announce(struct fleet *fleet, struct fleet_job *job) {
 }
 
 void fleet_job_resume(struct fleet *fleet, struct fleet_device *device, struct fleet_job *job) {
-    struct log_fields fields = { .device = device->name, .board = job->record.mac };
-
-    log_with(LOG_NOTICE, &fields, "job %u goes on, attempt %u", job->id, job->record.attempts + 1);
     put_on_device(device, job);
+    COPY(job->record.device, device->name);
+    fleet_job_log(job, LOG_NOTICE, LOG_EVENT_JOB_RESUMED, "job %u goes on, attempt %u", job->id,
+                  job->record.attempts + 1);
     *job->status.user_action = 0;
     fleet_job_tell(fleet, job);
     fleet->events->on_device_changed(fleet->userdata, device);

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "daemon/base/log.h"
+#include "daemon/base/log_events.h"
 #include "daemon/firmware/archive.h"
 
 #define KEPT_READY     2
@@ -71,12 +72,26 @@ static void on_run(void *userdata) {
     put_again(operation);
 }
 
+static void log_kept(const struct firmware_record *record) {
+    bool is_quarantined = record->state == FIRMWARE_QUARANTINED;
+    const struct log_fields fields = { .message_id = is_quarantined ? LOG_EVENT_PACKAGE_QUARANTINED
+                                                                    : LOG_EVENT_PACKAGE_STORED };
+
+    if (is_quarantined)
+        log_with(LOG_WARNING, &fields, "%s is in quarantine: %s", record->name, record->reason);
+    else
+        log_with(LOG_NOTICE, &fields, "%s is kept: %s %s", record->name, record->board, record->release);
+}
+
 static void settle_change(struct operation *operation) {
     struct firmware_store *store = operation->store;
     struct store_entry *entry = operation->entry;
+    enum firmware_state before = entry->record.state;
 
     firmware_record_deinit(&entry->record);
     entry->record = operation->record;
+    if (entry->record.state == FIRMWARE_QUARANTINED && before != FIRMWARE_QUARANTINED)
+        log_kept(&entry->record);
     operation->record = (struct firmware_record) { 0 };
     entry->is_hopeless = false;
     if (entry->record.state != FIRMWARE_GOOD)
@@ -94,6 +109,7 @@ static void settle_addition(struct operation *operation) {
     operation->record = (struct firmware_record) { 0 };
     operation->entry = entry;
     store_catalog_add(&store->catalog, entry);
+    log_kept(&entry->record);
     store->events.on_added(store->userdata, &entry->record);
 }
 

@@ -180,13 +180,13 @@ static void finish(struct flash_job *job) {
     count_wire(job, rows[job->status.phase].is_write, false);
     if (code == WIPYD_ERROR_NONE) {
         job->status.state = WIPYD_JOB_STATE_DONE;
-        flash_job_log(job, LOG_NOTICE, "done");
+        flash_job_log(job, LOG_INFO, "done");
     } else if (code == WIPYD_ERROR_CANCELLED) {
         job->status.state = WIPYD_JOB_STATE_CANCELLED;
-        flash_job_log(job, LOG_NOTICE, "cancelled");
+        flash_job_log(job, LOG_INFO, "cancelled");
     } else {
         job->status.state = WIPYD_JOB_STATE_FAILED;
-        flash_job_log(job, LOG_WARNING, "failed: %s %s", wipyd_error_sentence(code), job->status.fault.story);
+        flash_job_log(job, LOG_INFO, "failed: %s %s", wipyd_error_sentence(code), job->status.fault.story);
     }
     if (code != WIPYD_ERROR_NONE)
         *job->status.user_action = 0;

@@ -6,7 +6,7 @@ import socket
 import time
 
 from doubles import Logind
-from harness import JOB, MANAGER, SLOWNESS, Bench, takes, wait_for
+from harness import JOB, MANAGER, ROOT, SLOWNESS, Bench, takes, wait_for
 
 TOP = "/org/wipyd1"
 INHIBITED = ("sleep:shutdown", "wipyd", "A board is being flashed", "block")
@@ -159,3 +159,33 @@ def test_a_wrong_configuration_is_named_and_the_old_one_stays():
             os.kill(bench.wipyd.pid, signal.SIGHUP)
         wait_for(lambda: bench.bus.get(TOP, MANAGER, "DefaultPolicy") == "ask", 5, "the new one")
         bench.bus.call(path, JOB, "Cancel")
+
+
+# ---- the journal -----------------------------------------------------------------------------------------------------
+
+def test_each_message_id_is_explained():
+    events = dict(re.findall(r'#define (LOG_EVENT_\w+)\s+"([0-9a-f]{32})"', (ROOT / "daemon/base/log_events.h").read_text()))
+    entries = re.split(r"^-- ", (ROOT / "systemd/wipyd.catalog").read_text(), flags=re.M)[1:]
+    ids = [entry.split("\n", 1)[0] for entry in entries]
+    assert len(events) > 8 and sorted(ids) == sorted(events.values()) and len(set(ids)) == len(ids)
+    for entry in entries:
+        head, _, body = entry.partition("\n\n")
+        fields = dict(line.split(": ", 1) for line in head.split("\n")[1:])
+        assert set(fields) == {"Subject", "Defined-By", "Documentation"} and len(body) > 20, entry
+        assert set(re.findall(r"@(\w+)@", body)) <= {"DEVICE", "BOARD", "JOB", "PHASE"}, entry
+    source = "".join(path.read_text() for path in sorted((ROOT / "daemon").glob("*/*.c")))
+    assert {name for name in events if name not in source} == set(), "each is said somewhere"
+
+
+@takes(4)
+def test_what_administrators_search_for_is_said_once():
+    with Bench() as bench:
+        package = bench.package(app_bytes=100_000)
+        bench.import_firmware(package)
+        bench.flash_well(package)
+        refused = bench.package("bad.tar.gz", board="LoPy", app_bytes=50_000)
+        assert bench.flash(refused)["State"] == "failed"
+        text = bench.log()
+        for line, n in (("is kept: WiPy 1.20.1.r1", 1), ("job 1 began: flash package.tar.gz, by uid", 1), ("job 1 is done", 1),
+                        ("job 2 failed: The package is for another board.", 1), ("job 1 failed", 0), ("cut off", 0)):
+            assert text.count(line) == n, (line, text.count(line))

@@ -20,6 +20,7 @@
 #include <systemd/sd-journal.h>
 
 #include "daemon/base/log.h"
+#include "daemon/base/log_events.h"
 
 static char text[8192];
 static int captured, kept;
@@ -79,7 +80,7 @@ static void plain_line(void **state) {
 }
 
 static void fields_that_are_known(void **state) {
-    static const struct log_fields all = { "ttyUSB0", "24:0a:c4:01:02:03", "7", "write" };
+    static const struct log_fields all = { "ttyUSB0", "24:0a:c4:01:02:03", "7", "write", LOG_EVENT_JOB_DONE };
     static const struct log_fields some = { .device = "ttyUSB0", .job = "", .phase = NULL };
 
     (void)state;
@@ -144,7 +145,8 @@ static void stderr_is_no_journal(void **state) {
 
 /* The records carry fields; a line only where the journal refuses. */
 static void stderr_is_journal(void **state) {
-    static const struct log_fields fields = { "ttyUSB0", "24:0a:c4:01:02:03", "7", "write" };
+    static const struct log_fields fields = { "ttyUSB0", "24:0a:c4:01:02:03", "7", "write",
+                                              LOG_EVENT_JOB_DONE };
     char stream[64];
     struct stat st;
 
@@ -157,7 +159,7 @@ static void stderr_is_journal(void **state) {
     log_setup(LOG_INFO);
     log_with(LOG_ERR, &fields, "block %d\n", 37);
     assert_string_equal(sent, "SYSLOG_IDENTIFIER=wipyd\nPRIORITY=3\nDEVICE=ttyUSB0\nBOARD=24:0a:c4:01:02:03\n"
-                              "JOB=7\nPHASE=write\nMESSAGE=block 37 \n");
+                              "JOB=7\nPHASE=write\nMESSAGE_ID=" LOG_EVENT_JOB_DONE "\nMESSAGE=block 37 \n");
     log_info("plain");
     assert_string_equal(sent, "SYSLOG_IDENTIFIER=wipyd\nPRIORITY=6\nMESSAGE=plain\n");
     sendv_result = -E2BIG;
