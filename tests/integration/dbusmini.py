@@ -158,9 +158,12 @@ class Connection:
 
     def close(self):
         self.socket.close()
-        for fd in self.fds:
-            os.close(fd)
-        self.fds = []
+        self.close_fds()
+
+    def close_fds(self):
+        """Those that came and that nobody took out of .fds."""
+        while self.fds:
+            os.close(self.fds.pop())
 
     def _authenticate(self):
         self.socket.settimeout(10)
