@@ -40,12 +40,12 @@ static void unlink_lease(struct lease *lease) {
     *link = lease->next;
 }
 
-/* fault: for a caller that still waits. The fleet isn't told. */
+/* code: for a caller that still waits. The fleet isn't told, and the device may be gone. */
 static void end(struct lease *lease, enum wipyd_error code) {
     struct fault fault;
 
     unlink_lease(lease);
-    fault_set(&fault, code, "before %s was free", lease->device->name);
+    fault_set(&fault, code, "before the port was free");
     if (lease->call)
         service_reply_done(lease->call, &fault);
     if (lease->given >= 0)
