@@ -55,7 +55,7 @@ class Check:
     def __init__(self, call):
         (kind, subject), self.action, self.details, flags, self.id = call.body
         assert kind == "system-bus-name", kind
-        self.subject, self.may_ask, self.call = subject["name"], flags == 1, call
+        self.subject, self.may_ask, self.call, self.is_answered = subject["name"], flags == 1, call, False
 
 
 class Polkit(Double):
@@ -83,6 +83,7 @@ class Polkit(Double):
             self.answer_check(check, self.answer)
 
     def answer_check(self, check, answer):
+        check.is_answered = True
         self.bus.reply(check.call, "(bba{ss})", self.ANSWERS[answer])
 
 

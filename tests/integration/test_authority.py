@@ -258,6 +258,25 @@ def test_caller_that_vanishes_takes_its_question_back():
             assert bench.bus.get(TOP, MANAGER, "DefaultPolicy") == "wipy"
 
 
+@takes(5)
+def test_callers_that_die_in_the_middle_of_every_method():
+    need_root()
+    with Bench(connect_timeout=1) as bench:
+        wanted = calls(bench, prepare(bench))
+        with Polkit(bench.address, "yes") as polkit:
+            for polkit.answer in "yes", "never":
+                for key, call in wanted.items():
+                    with somebody_else(bench) as bus:
+                        send(bus, *key, *call)
+            assert bench.ctl("status").code == 0
+            wait_for(lambda: not bench.device()["Lessee"], 10, "no lease is left over")
+            for path, interfaces in bench.bus.managed().items():  # whatever was begun comes to an end
+                if JOB in interfaces:
+                    bench.wait_job(path)
+            wait_for(lambda: {check.id for check in polkit.checks if not check.is_answered} <= set(polkit.cancelled), 10,
+                     "all questions are taken back")
+
+
 @takes(3)
 def test_what_it_was_about_goes_while_the_question_is_open():
     need_root()
