@@ -157,7 +157,10 @@ static int on_polkit(sd_bus_message *reply, void *userdata, sd_bus_error *error)
             take_back(question);
             allow_own_user(question, "polkit did not answer in time");
         } else {
-            log_debug("polkit: %s", sd_bus_message_get_error(reply)->message);
+            /* That there is none is fine; that it doesn't know our actions, or us, has to be mended. */
+            log_with(sd_bus_message_is_method_error(reply, SD_BUS_ERROR_SERVICE_UNKNOWN) ? LOG_DEBUG
+                                                                                         : LOG_WARNING,
+                     NULL, "polkit: %s", sd_bus_message_get_error(reply)->message);
             allow_own_user(question, "polkit can't be asked, so it takes root");
         }
         return 0;
