@@ -10,7 +10,8 @@ DESTDIR ?=
 DEPS_BUILD := gcc make pkg-config libc6-dev libuv1-dev libsystemd-dev libarchive-dev libyajl-dev libdeflate-dev \
               libssl-dev libsqlite3-dev libcurl4-openssl-dev libudev-dev libsmartcols-dev libinih-dev
 DEPS_TEST  := libcmocka-dev zlib1g-dev dbus systemd python3 procps openssl strace umockdev libumockdev-dev
-DEPS_CHECK := clang clang-format clang-tidy cppcheck libclang-rt-14-dev
+DEPS_CHECK := clang clang-format clang-tidy cppcheck libclang-rt-14-dev udev mandoc
+DEPS_DEB   := dpkg-dev fakeroot lintian systemd udev
 
 # ---- flags -------------------------------------------------------------------------------------------------------
 # pkg-config runs when a rule needs it, after `deps` has had its chance.
@@ -121,14 +122,34 @@ test-run: all sim $(UNIT_BIN)
 sim: $(BUILD)/wipysim $(BUILD)/liblines.so $(BUILD)/usbtool ## Build the simulated board and its USB port
 
 check: deps-check ## Format, layer fences, gcc and clang, clang-tidy, cppcheck, and the tests under ASan and UBSan
-	@$(MAKE) --no-print-directory check-format check-fences check-compilers check-static check-interfaces check-san
+	@$(MAKE) --no-print-directory check-format check-fences check-units check-man check-install check-compilers \
+	  check-static check-interfaces check-san
 
-.PHONY: check-format check-fences check-compilers check-static check-interfaces check-san
+.PHONY: check-format check-fences check-units check-man check-install check-compilers check-static check-interfaces check-san
 check-format: ## One format for all C
 	$(Q)clang-format --dry-run -Werror $(ALL_C)
 
 check-fences: ## Which room may include what
 	python3 tests/check/fences.py
+
+# A unit is judged as it is installed, but for its program, which is the one that was built.
+check-units: all sim ## systemd's opinion of the unit, and what udev makes of the rules
+	@mkdir -p $(BUILD)/units
+	$(Q)sed 's,^ExecStart=.*,ExecStart=$(abspath $(BUILD)/wipyd),' systemd/wipyd.service > $(BUILD)/units/wipyd.service
+	$(Q)systemd-analyze verify --man=no --recursive-errors=no $(BUILD)/units/wipyd.service
+	$(Q)systemd-analyze security --no-pager --offline=true --threshold=15 $(BUILD)/units/wipyd.service \
+	  > $(BUILD)/units/security || { cat $(BUILD)/units/security; exit 1; }
+	$(Q)tail -n 1 $(BUILD)/units/security
+	$(Q)WIPYD_BUILD=$(BUILD) python3 tests/check/udev_rules.py --self-test
+	$(Q)WIPYD_BUILD=$(BUILD) python3 tests/check/udev_rules.py
+
+check-man: all ## Man pages: well-formed, and about all that there is
+	$(Q)mandoc -Tlint -Wwarning $(MAN)
+	$(Q)python3 tests/check/man.py --self-test
+	$(Q)WIPYD_BUILD=$(BUILD) python3 tests/check/man.py
+
+check-install: all ## What install puts somewhere, uninstall takes away
+	$(Q)python3 tests/check/install.py $(BUILD)
 
 check-compilers: ## All warnings are errors, with gcc and with clang
 	@$(MAKE) --no-print-directory CC=gcc BUILD=$(BUILD)/gcc everything
@@ -159,17 +180,55 @@ check-hardware: all ## Flash PACKAGE=... to whatever answers on PORT=..., and ch
 format: ## Bring all C into the one format
 	clang-format -i $(ALL_C)
 
-install: all ## Install below DESTDIR and PREFIX
-	install -D -m 755 $(BUILD)/wipyd $(DESTDIR)$(PREFIX)/libexec/wipyd
-	install -D -m 755 $(BUILD)/wipyctl $(DESTDIR)$(PREFIX)/bin/wipyctl
-	[ -e $(DESTDIR)$(SYSCONFDIR)/wipyd.conf ] || install -D -m 644 systemd/wipyd.conf $(DESTDIR)$(SYSCONFDIR)/wipyd.conf
-	install -D -m 644 systemd/org.wipyd1.conf $(DESTDIR)$(PREFIX)/share/dbus-1/system.d/org.wipyd1.conf
-	install -D -m 644 systemd/org.wipyd1.service $(DESTDIR)$(PREFIX)/share/dbus-1/system-services/org.wipyd1.service
-	install -d $(DESTDIR)$(PREFIX)/share/dbus-1/interfaces $(DESTDIR)$(PREFIX)/lib/systemd/system
-	install -m 644 proto/org.wipyd1.*.xml $(DESTDIR)$(PREFIX)/share/dbus-1/interfaces/
-	sed 's,^ExecStart=.*,ExecStart=$(PREFIX)/libexec/wipyd,' systemd/wipyd.service \
-	  > $(DESTDIR)$(PREFIX)/lib/systemd/system/wipyd.service
-	install -D -m 644 udev/90-wipyd.rules $(DESTDIR)$(PREFIX)/lib/udev/rules.d/90-wipyd.rules
+# ---- installing --------------------------------------------------------------------------------------------------
+UNITDIR   ?= $(PREFIX)/lib/systemd/system
+UDEVDIR   ?= $(PREFIX)/lib/udev
+ZSHDIR    ?= $(PREFIX)/share/zsh/site-functions
+SHARE     := $(PREFIX)/share
+MAN       := $(sort $(wildcard systemd/man/*.[1-8]))
+
+# mode:file:where to: the one list for install and uninstall. The configuration isn't in it: it is put where there is
+# none, and stays.
+present = $(if $(wildcard $(1)),$(2):$(1):$(3))
+INSTALLED = \
+  755:$(BUILD)/wipyd:$(PREFIX)/libexec/wipyd \
+  755:$(BUILD)/wipyctl:$(PREFIX)/bin/wipyctl \
+  644:$(BUILD)/wipyd.service:$(UNITDIR)/wipyd.service \
+  644:systemd/wipyd.sysusers:$(PREFIX)/lib/sysusers.d/wipyd.conf \
+  644:systemd/org.wipyd1.conf:$(SHARE)/dbus-1/system.d/org.wipyd1.conf \
+  644:systemd/org.wipyd1.service:$(SHARE)/dbus-1/system-services/org.wipyd1.service \
+  $(call present,systemd/org.wipyd1.policy,644,$(SHARE)/polkit-1/actions/org.wipyd1.policy) \
+  $(call present,systemd/wipyd.catalog,644,$(PREFIX)/lib/systemd/catalog/wipyd.catalog) \
+  644:udev/90-wipyd.rules:$(UDEVDIR)/rules.d/90-wipyd.rules \
+  $(foreach x,$(wildcard proto/org.wipyd1.*.xml),644:$(x):$(SHARE)/dbus-1/interfaces/$(notdir $(x))) \
+  $(foreach m,$(MAN),644:$(m):$(SHARE)/man/man$(subst .,,$(suffix $(m)))/$(notdir $(m))) \
+  $(call present,client/completions/wipyctl.bash,644,$(SHARE)/bash-completion/completions/wipyctl) \
+  $(call present,client/completions/_wipyctl,644,$(ZSHDIR)/_wipyctl) \
+  $(call present,client/completions/wipyctl.fish,644,$(SHARE)/fish/vendor_completions.d/wipyctl.fish)
+
+# Always: PREFIX may be another than the last time.
+.PHONY: $(BUILD)/wipyd.service
+$(BUILD)/wipyd.service: systemd/wipyd.service
+	@mkdir -p $(@D)
+	$(Q)sed 's,^ExecStart=.*,ExecStart=$(PREFIX)/libexec/wipyd,' $< > $@
+
+.PHONY: uninstall deb
+install: all $(BUILD)/wipyd.service ## Install below DESTDIR, PREFIX and SYSCONFDIR
+	$(Q)set -e; for row in $(INSTALLED); do \
+	  mode=$${row%%:*}; row=$${row#*:}; install -D -m $$mode $${row%%:*} $(DESTDIR)$${row#*:}; done
+	$(Q)[ -e $(DESTDIR)$(SYSCONFDIR)/wipyd.conf ] || \
+	  install -D -m 644 systemd/wipyd.conf $(DESTDIR)$(SYSCONFDIR)/wipyd.conf
+	@[ -n "$(DESTDIR)" ] || echo 'Now, as root: systemd-sysusers && systemctl daemon-reload && systemctl reload dbus &&' \
+	  'udevadm control --reload && systemctl enable --now wipyd'
+
+uninstall: ## Remove what install put there; the configuration and /var/lib/wipyd stay
+	$(Q)rm -f $(foreach row,$(INSTALLED),$(DESTDIR)$(lastword $(subst :, ,$(row))))
+	@echo '$(DESTDIR)$(SYSCONFDIR)/wipyd.conf and $(DESTDIR)/var/lib/wipyd, if they are there, stay.'
+
+deb: ## Build the Debian package build/wipyd_VERSION_ARCH.deb
+	@tests/deps.sh $(DEPS_BUILD) $(DEPS_DEB)
+	@$(MAKE) --no-print-directory all
+	@MAKE='$(MAKE)' systemd/debian/build.sh $(BUILD) $(VERSION)
 
 clean: ## Remove what was built
 	rm -rf build build-*
