@@ -11,7 +11,7 @@ DEPS_BUILD := gcc make pkg-config libc6-dev libuv1-dev libsystemd-dev libarchive
               libssl-dev libsqlite3-dev libcurl4-openssl-dev libudev-dev libsmartcols-dev libinih-dev
 DEPS_TEST  := libcmocka-dev zlib1g-dev dbus systemd python3 procps openssl strace umockdev libumockdev-dev
 DEPS_CHECK := clang clang-format clang-tidy cppcheck libclang-rt-14-dev udev mandoc
-DEPS_DEB   := dpkg-dev fakeroot lintian systemd udev
+DEPS_DEB   := dpkg-dev lintian systemd udev dbus
 
 # ---- flags -------------------------------------------------------------------------------------------------------
 # pkg-config runs when a rule needs it, after `deps` has had its chance.
@@ -96,16 +96,16 @@ $(BUILD)/%.o: %.c Makefile
 	@echo '  CC    $<'
 	$(Q)$(CC) $(ALL_CFLAGS) $$(pkg-config --cflags $(PKGS_DAEMON) $(PKGS_CLIENT) libdeflate) -c -o $@ $<
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -type f -name '*.d' 2>/dev/null)
 
 # ---- for people --------------------------------------------------------------------------------------------------
-.PHONY: deps deps-check demo test test-run check bench check-hardware format install clean help sim
+.PHONY: deps deps-check demo test test-run check bench check-hardware format install uninstall deb clean help sim
 
 deps: ## Install the Debian packages that building and testing need (root or sudo); nothing to do when they are there
 	@tests/deps.sh $(DEPS_BUILD) $(DEPS_TEST)
 
 deps-check:
-	@tests/deps.sh $(DEPS_BUILD) $(DEPS_TEST) $(DEPS_CHECK)
+	@tests/deps.sh $(DEPS_BUILD) $(DEPS_TEST) $(DEPS_CHECK) $(DEPS_DEB)
 
 # The targets that bring their own packages build in a second make, after the packages are there.
 demo: deps ## Plug in a simulated board and flash it, with a private bus
@@ -121,11 +121,12 @@ test-run: all sim $(UNIT_BIN)
 
 sim: $(BUILD)/wipysim $(BUILD)/liblines.so $(BUILD)/usbtool ## Build the simulated board and its USB port
 
-check: deps-check ## Format, layer fences, gcc and clang, clang-tidy, cppcheck, and the tests under ASan and UBSan
-	@$(MAKE) --no-print-directory check-format check-fences check-units check-man check-install check-compilers \
-	  check-static check-interfaces check-san
+check: deps-check ## Format, fences, unit, rules, man pages, package, gcc and clang, clang-tidy, cppcheck, tests under ASan and UBSan
+	@$(MAKE) --no-print-directory check-format check-fences check-units check-man check-install check-deb \
+	  check-compilers check-static check-interfaces check-san
 
-.PHONY: check-format check-fences check-units check-man check-install check-compilers check-static check-interfaces check-san
+.PHONY: check-format check-fences check-units check-man check-install check-deb check-compilers check-static \
+        check-interfaces check-san
 check-format: ## One format for all C
 	$(Q)clang-format --dry-run -Werror $(ALL_C)
 
@@ -150,6 +151,9 @@ check-man: all ## Man pages: well-formed, and about all that there is
 
 check-install: all ## What install puts somewhere, uninstall takes away
 	$(Q)python3 tests/check/install.py $(BUILD)
+
+check-deb: deb ## lintian, and the package's life: installed, upgraded, removed, purged
+	$(Q)python3 tests/check/package.py $(BUILD)/wipyd_$(VERSION)_$$(dpkg --print-architecture).deb
 
 check-compilers: ## All warnings are errors, with gcc and with clang
 	@$(MAKE) --no-print-directory CC=gcc BUILD=$(BUILD)/gcc everything
@@ -212,7 +216,6 @@ $(BUILD)/wipyd.service: systemd/wipyd.service
 	@mkdir -p $(@D)
 	$(Q)sed 's,^ExecStart=.*,ExecStart=$(PREFIX)/libexec/wipyd,' $< > $@
 
-.PHONY: uninstall deb
 install: all $(BUILD)/wipyd.service ## Install below DESTDIR, PREFIX and SYSCONFDIR
 	$(Q)set -e; for row in $(INSTALLED); do \
 	  mode=$${row%%:*}; row=$${row#*:}; install -D -m $$mode $${row%%:*} $(DESTDIR)$${row#*:}; done
