@@ -134,13 +134,15 @@ check-fences: ## Which room may include what
 	python3 tests/check/fences.py
 
 # A unit is judged as it is installed, but for its program, which is the one that was built.
-check-units: all sim ## systemd's opinion of the unit, and what udev makes of the rules
+check-units: all sim ## systemd's opinion of the unit, the daemon with its few rights, and what udev makes of the rules
 	@mkdir -p $(BUILD)/units
 	$(Q)sed 's,^ExecStart=.*,ExecStart=$(abspath $(BUILD)/wipyd),' systemd/wipyd.service > $(BUILD)/units/wipyd.service
 	$(Q)systemd-analyze verify --man=no --recursive-errors=no $(BUILD)/units/wipyd.service
 	$(Q)systemd-analyze security --no-pager --offline=true --threshold=15 $(BUILD)/units/wipyd.service \
 	  > $(BUILD)/units/security || { cat $(BUILD)/units/security; exit 1; }
 	$(Q)tail -n 1 $(BUILD)/units/security
+	$(Q)WIPYD_BUILD=$(BUILD) python3 tests/check/rights.py --self-test
+	$(Q)WIPYD_BUILD=$(BUILD) python3 tests/check/rights.py
 	$(Q)WIPYD_BUILD=$(BUILD) python3 tests/check/udev_rules.py --self-test
 	$(Q)WIPYD_BUILD=$(BUILD) python3 tests/check/udev_rules.py
 
@@ -222,7 +224,7 @@ install: all $(BUILD)/wipyd.service ## Install below DESTDIR, PREFIX and SYSCONF
 	$(Q)[ -e $(DESTDIR)$(SYSCONFDIR)/wipyd.conf ] || \
 	  install -D -m 644 systemd/wipyd.conf $(DESTDIR)$(SYSCONFDIR)/wipyd.conf
 	@[ -n "$(DESTDIR)" ] || echo 'Now, as root: systemd-sysusers && systemctl daemon-reload && systemctl reload dbus &&' \
-	  'udevadm control --reload && systemctl enable --now wipyd'
+	  'udevadm control --reload && journalctl --update-catalog && systemctl enable --now wipyd'
 
 uninstall: ## Remove what install put there; the configuration and /var/lib/wipyd stay
 	$(Q)rm -f $(foreach row,$(INSTALLED),$(DESTDIR)$(lastword $(subst :, ,$(row))))

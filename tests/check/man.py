@@ -7,7 +7,7 @@
 wipyctl(1) with what wipyctl itself says in its help: verbs, their own verbs, and options, each below the verbs that take
 it. wipyd(8) with wipyd's help: options. wipyd.conf(5) with the table of keys in daemon/base/config.c: sections, keys, and
 the bounds and initial values of numbers. org.wipyd1(5) with proto/*.xml: interfaces, methods and their arguments,
-properties and their types.
+properties and their types; and with the actions in systemd/org.wipyd1.policy, where that file is.
 """
 
 import os
@@ -176,6 +176,13 @@ def check_bus(page, texts):
                     for key in sorted(members.keys() & named.keys()) if members[key] != named[key])
 
 
+def check_actions(page, policy):
+    actions = {action.get("id") for action in ElementTree.fromstring(policy).findall("action")}
+    named = {head for head, _ in items(page, "Li") if re.fullmatch(r"org\.wipyd1\.[a-z-]+", head)}
+    yield from (f"{BUS}: the action {name} is missing" for name in sorted(actions - named))
+    yield from (f"{BUS}: there is no action {name}" for name in sorted(named - actions))
+
+
 # ---- self-test -------------------------------------------------------------------------------------------------------
 
 HELPS = {
@@ -220,6 +227,7 @@ BUS_PAGE = """.Sh org.x.Job
 .It Va Id Pq u
 .Sh SEE ALSO
 """
+POLICY = """<policyconfig><action id="org.wipyd1.flash-file"/></policyconfig>"""
 # Page, what is planted instead of what, the one difference that must be found.
 PLANTED = [
     ("ctl", ".It Cm list\n", "", "the verb list is missing"),
@@ -239,6 +247,8 @@ PLANTED = [
     ("bus", ".It Va Id", ".It Va Id Pq u\n.It Va No", "no org.x.Job.No"),
     ("bus", "Pq u", "Pq t", "org.x.Job.Id is Pq u"),
     ("bus", '"in u id"', '"in s id"', "org.x.Job.Find is"),
+    ("actions", "flash-file", "flash-files", "the action org.wipyd1.flash-file is missing"),
+    ("actions", "flash-file", "flash-files", "no action org.wipyd1.flash-files"),
     ("bus", "org.x.Job", "org.x.Jab", "the interface org.x.Job is missing"),
 ]
 
@@ -249,6 +259,7 @@ def self_test():
         "ctl": (CTL_PAGE, lambda page: check_wipyctl(page, options)),
         "daemon": (".Sh OPTIONS\n.It Fl -bus\n.Sh FILES\n", lambda page: check_wipyd(page, "      --bus=BUS  B\n")),
         "conf": (CONF_PAGE, lambda page: check_config(page, CONFIG_SOURCE)),
+        "actions": (".It Li org.wipyd1.flash-file\nFlash.\n", lambda page: check_actions(page, POLICY)),
         "bus": (BUS_PAGE, lambda page: check_bus(page, [XML])),
     }
     failures = [f"clean {name}: {list(check(page))}" for name, (page, check) in checks.items() if list(check(page))]
@@ -279,6 +290,9 @@ def main(arguments):
         *check_config(page[CONF], (ROOT / "daemon/base/config.c").read_text()),
         *check_bus(page[BUS], [path.read_text() for path in sorted((ROOT / "proto").glob("*.xml"))]),
     ]
+    policy = ROOT / "systemd/org.wipyd1.policy"
+    if policy.exists():
+        differences += check_actions(page[BUS], policy.read_text())
     for difference in differences:
         print(difference)
     return 1 if differences else 0
