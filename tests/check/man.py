@@ -58,9 +58,9 @@ def wipyctl_help(*words):
 
 
 def part(text, title):
-    """The lines below "Title:", up to an empty one."""
+    """The lines below "Title:", up to an empty one, without those that only go on with the one before."""
     match = re.search(rf"^{title}:\n((?:  .*\n)+)", text, re.M)
-    return match.group(1).splitlines() if match else []
+    return [line for line in match.group(1).splitlines() if re.match(r"  \S|      ?-|   +--", line)] if match else []
 
 
 def long_options(lines):

@@ -82,7 +82,8 @@ def flash_one(uid, groups):
         return subprocess.Popen([str(part) for part in command], preexec_fn=lambda: drop_rights(uid, groups), **options)
 
     harness.start = start_lowly
-    harness.SYSTEM_POLICY = re.sub(r"\n\s*<policy user=\"\{user\}\">.*</policy>", "", harness.SYSTEM_POLICY)
+    harness.SYSTEM_POLICY = re.sub(r'\s*<policy user="\{user\}">.*?</policy>', "", harness.SYSTEM_POLICY, flags=re.S)
+    assert "{user}" not in harness.SYSTEM_POLICY, "the harness has another form now"
     dialout = group_id(unit_says("SupplementaryGroups"))
     with tempfile.TemporaryDirectory(prefix="r", dir="/tmp") as folder:
         os.chmod(folder, 0o755)
