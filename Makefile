@@ -121,7 +121,7 @@ test-run: all sim $(UNIT_BIN)
 
 sim: $(BUILD)/wipysim $(BUILD)/liblines.so $(BUILD)/usbtool ## Build the simulated board and its USB port
 
-check: deps-check ## Format, fences, unit, rules, man pages, package, gcc and clang, clang-tidy, cppcheck, tests under ASan and UBSan
+check: deps-check ## Format, fences, unit and rules, man pages, package, compilers, linters, tests under ASan and UBSan
 	@$(MAKE) --no-print-directory check-format check-fences check-units check-man check-install check-deb \
 	  check-compilers check-static check-interfaces check-san
 

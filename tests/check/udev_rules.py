@@ -125,6 +125,7 @@ CASES = [
       "TAGS": ":systemd:"}),
     ("a braille display with a CP2102", ("10c4", "ea60", "0001", "Baum", "NLS eReader", ""),
      {"ID_MM_DEVICE_IGNORE": "1", "SYSTEMD_WANTS": WANTS, "BRLTTY_BRAILLE_DRIVER": "sk"}, {}),
+    ("an adapter that says nothing of itself", ("10c4", "ea60", "0001", None, None, ""), {"SYSTEMD_WANTS": WANTS}, {}),
     ("a display whose owner said so", ("10c4", "ea60", "braille", *CP210X, ""), {"SYSTEMD_WANTS": WANTS}, {}),
     ("an FT232R", ("0403", "6001", "A1", "FTDI", "FT232R USB UART", ""), {"SYSTEMD_WANTS": None},
      {"SYSTEMD_WANTS": "wipyd.service"}),
@@ -171,8 +172,9 @@ def try_case(case, usb):
     usb.ask(f"add name={name} slot=1-1 {more}vid={vendor} pid={product} serial={serial} node=/dev/null id_path={SLOT}")
     folder = pathlib.Path(usb.root) / "sys/devices"
     found = next(folder.rglob("idVendor")).parent
-    (found / "manufacturer").write_text(manufacturer)
-    (found / "product").write_text(text)
+    for attribute, value in ("manufacturer", manufacturer), ("product", text):
+        if value is not None:
+            (found / attribute).write_text(value)
     tty = next(path for path in folder.rglob(name) if path.parent.name == "tty")
     problems = list(differences(what, adapter, udev_says("/" + str(found.relative_to(usb.root)), usb.root)))
     problems += differences(what + ", the port", port, udev_says("/" + str(tty.relative_to(usb.root)), usb.root))
@@ -246,7 +248,9 @@ BROKEN = [
     ('ENV{ID_MM_DEVICE_IGNORE}="1"', 'ENV{ID_MM_DEVICE_IGNOR}="1"', "ID_MM_DEVICE_IGNORE"),
     ('ENV{SYSTEMD_WANTS}!="* *", ', 'ENV{SYSTEMD_WANTS}=="* *", ', "a CP2102: SYSTEMD_WANTS"),
     ('ENV{WIPYD_KEEP_BRLTTY}=="1"', 'ENV{WIPYD_KEEP_BRLTTY}=="2"', "owner said so"),
-    ('ATTR{manufacturer}!=', 'ATTR{manufacturer}==', "a CP2102: SYSTEMD_WANTS"),
+    ('=="CP210*", GOTO="wipyd_plain"', '=="CP220*", GOTO="wipyd_plain"', "a CP2102: SYSTEMD_WANTS"),
+    ('ATTR{manufacturer}=="Silicon Labs|Silicon Laboratories*", ATTR{product}=="CP210*"',
+     'ATTR{manufacturer}=="?*"', "a braille display with a CP2102"),
     ('ENV{WIPYD_ADAPTER}=="0"', 'ENV{WIPYD_ADAPTER}=="2"', "given back"),
     ('-port$attr{port_number}', '$attr{port_number}', "second port"),
     ('ATTR{latency_timer}="1"', 'ATTR{latency_timer}="2"', "latency_timer"),
