@@ -5,13 +5,15 @@
     udev_rules.py --self-test plants violations and sees that they are found
 
 systemd 252 has no `udevadm verify`. What udev makes of the rules is asked of `udevadm test`, with adapters of a umockdev
-testbed (build/usbtool) and a folder of rules of its own, which takes a mount namespace; says SKIP where there is none.
+testbed (build/usbtool) and a folder of rules of its own. It writes as udev does: owner and mode of nodes, links, its
+database. So it sees a /dev, a /run and an /etc/udev/rules.d of its own, in a mount namespace; says SKIP where there is none.
 """
 
 import os
 import pathlib
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -115,6 +117,7 @@ SUBSYSTEMS=="usb", ATTRS{serial}=="braille", ENV{WIPYD_KEEP_BRLTTY}="1"
 """
 SLOT = "pci-0000:00:11.0-usb-0:1:1.0"
 WANTS = "brltty-device@.service"
+NODE = "/dev/port"  # what all the ports are, in the /dev of their own
 # Of an adapter: vendor, product, serial, manufacturer, product's string, more for usbtool; then what the adapter and the
 # port must have. None: must not be there.
 CP210X = ("Silicon Labs", "CP2102 USB to UART Bridge Controller")
@@ -169,7 +172,7 @@ def try_case(case, usb):
     what, (vendor, product, serial, manufacturer, text, more), adapter, port = case
     name = "ttyACM0" if "ttyACM0" in more else "ttyUSB0"
     more = more.replace("name=ttyACM0 ", "")
-    usb.ask(f"add name={name} slot=1-1 {more}vid={vendor} pid={product} serial={serial} node=/dev/null id_path={SLOT}")
+    usb.ask(f"add name={name} slot=1-1 {more}vid={vendor} pid={product} serial={serial} node={NODE} id_path={SLOT}")
     folder = pathlib.Path(usb.root) / "sys/devices"
     found = next(folder.rglob("idVendor")).parent
     for attribute, value in ("manufacturer", manufacturer), ("product", text):
@@ -188,11 +191,24 @@ def try_case(case, usb):
     return problems
 
 
+def own_dev():
+    """A /dev that holds copies of what programs need, whose owner and mode may change; and an empty /run."""
+    nodes = {name: os.stat("/dev/" + name).st_rdev for name in ("null", "zero", "random", "urandom")}
+    for place in "/dev", "/run", "/etc/udev/rules.d":
+        before = os.stat(place).st_dev
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "dev,mode=755", "tmpfs", place], check=True)
+        assert os.stat(place).st_dev != before and not os.listdir(place), place
+    for name, device in [*nodes.items(), ("port", nodes["null"])]:
+        os.mknod("/dev/" + name, 0o666 | stat.S_IFCHR, device)
+        os.chmod("/dev/" + name, 0o666)
+    os.mkdir("/dev/shm")
+
+
 def inside(rules):
     """In a mount namespace: gives the problems."""
     sys.path.insert(0, str(ROOT / "tests/integration"))
     import harness
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/etc/udev/rules.d"], check=True)
+    own_dev()
     for name, text in ("80-local.rules", LOCAL), ("85-brltty.rules", BRLTTY), ("90-wipyd.rules", rules):
         pathlib.Path("/etc/udev/rules.d", name).write_text(text)
     problems = []
@@ -208,10 +224,11 @@ def inside(rules):
 
 def ask_udev(path):
     """The problems; None: it can't be asked here."""
-    command = ["unshare", "--map-root-user", "--mount"] if os.geteuid() else ["unshare", "--mount"]
+    command = ["unshare", "--mount", "--propagation", "private"]
     build = ROOT / os.environ.get("WIPYD_BUILD", "build")
-    if not shutil.which("udevadm") or not (build / "usbtool").exists() or not os.path.isdir("/etc/udev/rules.d") or \
-            subprocess.run([*command, "mount", "-t", "tmpfs", "tmpfs", "/etc/udev/rules.d"], capture_output=True).returncode:
+    # Nodes can be made by root alone, namespace or not.
+    if os.geteuid() or not shutil.which("udevadm") or not (build / "usbtool").exists() or \
+            not os.path.isdir("/etc/udev/rules.d") or subprocess.run([*command, "true"], capture_output=True).returncode:
         return None
     run = subprocess.run([*command, sys.executable, __file__, "--inside", str(path)], capture_output=True, text=True,
                          timeout=300)
@@ -304,7 +321,7 @@ def main(arguments):
     violations = check_syntax(RULES, rules) + check_ids(RULES, rules, (ROOT / TABLE).read_text())
     problems = ask_udev(ROOT / RULES)
     if problems is None:
-        print("udev_rules: SKIP: udev can't be asked here (udevadm, build/usbtool and a mount namespace are wanted)")
+        print("udev_rules: SKIP: udev can't be asked here (root, udevadm, build/usbtool and a mount namespace are wanted)")
     violations += [f"{RULES}:1: {problem}" for problem in problems or [] if problem]
     for violation in violations:
         print(violation)
