@@ -52,6 +52,7 @@ static const struct {
     { FREEDESKTOP "AccessDenied", NOT_ALLOWED },
     { FREEDESKTOP "AuthFailed", NOT_ALLOWED },
     { FREEDESKTOP "InteractiveAuthorizationRequired", NOT_ALLOWED },
+    { WIPYD_ERROR_PREFIX "NotAuthorized", NOT_ALLOWED },
     { "System.Error.EPERM", NOT_ALLOWED },
     { FREEDESKTOP "UnknownObject", NOT_THERE },
     { FREEDESKTOP "Unknown", TOO_OLD }, /* UnknownMethod, UnknownInterface, UnknownProperty */
@@ -118,6 +119,18 @@ static int open_address(sd_bus **bus, const char *address) {
     return r < 0 ? r : sd_bus_start(*bus);
 }
 
+/* A person who is asked for a password takes longer than sd-bus finds usual. */
+#define PASSWORD_US (UINT64_C(180) * 1000000)
+
+static int let_ask(const struct client *client) {
+    int r;
+
+    if (client->options.no_ask_password)
+        return 0;
+    r = sd_bus_set_allow_interactive_authorization(client->bus, 1);
+    return r >= 0 && isatty(STDIN_FILENO) ? sd_bus_set_method_call_timeout(client->bus, PASSWORD_US) : r;
+}
+
 enum exit_code bus_open(struct client *client) {
     const char *which = client->options.bus;
     int r;
@@ -126,21 +139,30 @@ enum exit_code bus_open(struct client *client) {
     if (strcmp(which, "system") && strcmp(which, "session") && !strchr(which, ':'))
         return failure_usage(client, "'%s' is neither 'system' nor 'session' nor the address of a bus.",
                              which);
-    if (!strcmp(which, "system"))
+    if (client->options.host)
+        r = sd_bus_open_system_remote(&client->bus, client->options.host);
+    else if (!strcmp(which, "system"))
         r = sd_bus_open_system(&client->bus);
     else if (!strcmp(which, "session"))
         r = sd_bus_open_user(&client->bus);
     else
         r = open_address(&client->bus, which);
+    if (r == -EINVAL && client->options.host)
+        return failure_usage(client, "'%s' is not [USER@]HOST.", client->options.host);
     if (r == -EINVAL)
         return failure_usage(client, "'%s' is neither 'system' nor 'session' nor the address of a bus.",
                              which);
+    if (r >= 0)
+        r = let_ask(client);
     return r < 0 ? bus_failure(client, NULL, r) : EXIT_DONE;
 }
 
 enum exit_code bus_append_failure(const struct client *client, int r) {
     if (r == -EINVAL) /* D-Bus takes UTF-8 alone */
         return failure_usage(client, "An argument is not valid UTF-8.");
+    if (r == -EOPNOTSUPP)
+        return failure_usage(client, "A file can't be handed over through this connection: run wipyctl where "
+                                     "wipyd is.");
     return bus_failure(client, NULL, r);
 }
 

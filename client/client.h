@@ -37,7 +37,9 @@ enum json_mode {
 struct options {
     const char *bus; /* "system", "session" or an address; borrowed from argv or the environment */
     enum json_mode json;
-    bool no_legend, quiet, no_block, dry_run, force, help, version;
+    const char *host; /* to reach by ssh; NULL: this one */
+    bool no_legend, no_pager, plain, no_ask_password, quiet, no_block, dry_run, wait, force, all, help,
+        version;
     bool of_board, of_slot, of_default; /* which is meant by a device's name, or none at all */
     bool repl, csv, decisions;
     uint32_t baud;                                           /* 0: not given */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "client/text.h"
+#include "proto/names.h"
 
 /* What isn't here is EXIT_FAILED. */
 static const enum exit_code exit_codes[WIPYD_ERROR_COUNT] = {
@@ -24,6 +25,8 @@ static const enum exit_code exit_codes[WIPYD_ERROR_COUNT] = {
 };
 
 enum exit_code failure_exit_code(enum wipyd_error error) {
+    if (!strcmp(wipyd_error_bus_name(error), WIPYD_ERROR_PREFIX "NotAuthorized"))
+        return EXIT_NOT_AUTHORISED;
     return exit_codes[error] ? exit_codes[error] : EXIT_FAILED;
 }
 

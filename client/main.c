@@ -7,6 +7,8 @@
 #include "client/bus.h"
 #include "client/failure.h"
 #include "client/options.h"
+#include "client/pager.h"
+#include "client/terminal.h"
 #include "client/verb.h"
 
 static enum exit_code run(struct client *client, int argc, char **argv) {
@@ -16,6 +18,10 @@ static enum exit_code run(struct client *client, int argc, char **argv) {
 
     if (code != EXIT_DONE)
         return code;
+    if (client->options.plain)
+        terminal_be_plain();
+    if (!client->options.json && (client->options.help || (verb && verb->is_long && !client->options.csv)))
+        pager_open(client);
     if (client->options.help) {
         options_help(verb);
         return EXIT_DONE;
@@ -42,5 +48,6 @@ int main(int argc, char **argv) {
         perror("wipyctl: standard output");
         code = EXIT_FAILED;
     }
+    pager_close();
     return (int)code;
 }

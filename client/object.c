@@ -5,6 +5,7 @@
 
 #include "client/bus.h"
 #include "client/failure.h"
+#include "client/part.h"
 #include "proto/names.h"
 
 #define ROW(type, member, name, kind)                                                                        \
@@ -242,7 +243,16 @@ static enum exit_code find(const struct client *client, const char *method, cons
 }
 
 enum exit_code device_find(const struct client *client, const char *word, struct device *device) {
-    return find(client, "FindDevice", word, &device_interface, device, WIPYD_ERROR_NO_SUCH_DEVICE, NULL);
+    cleanup(free_p) char *whole = NULL;
+    bool found = false;
+    enum exit_code code = device_seek(client, word, device, &found);
+
+    if (code != EXIT_DONE || found)
+        return code;
+    code = part_find(client, word, PART_DEVICE, &whole);
+    return code == EXIT_DONE ? find(client, "FindDevice", whole ? whole : word, &device_interface, device,
+                                    WIPYD_ERROR_NO_SUCH_DEVICE, NULL)
+                             : code;
 }
 
 enum exit_code device_seek(const struct client *client, const char *word, struct device *device,

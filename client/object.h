@@ -77,7 +77,8 @@ void object_to_json(const struct interface *interface, const void *object, struc
 enum exit_code object_print_json(const struct client *client, const struct interface *interface,
                                  const void *object);
 
-/* What a person called the device: a name, a node, a slot, a label or a MAC. */
+/* What a person called the device: a name, a node, a slot, a label or a MAC, or a part of one of them that no
+ * other has. */
 must_check enum exit_code device_find(const struct client *client, const char *word, struct device *device);
 /* Which job a number means, as a path that the caller frees; a word that is none leaves it NULL. */
 must_check enum exit_code job_find(const struct client *client, const char *word, char **path);

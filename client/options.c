@@ -11,11 +11,14 @@ enum option_id {
     ID_BAUD,
     ID_CONNECT_TIMEOUT,
     ID_NO_BLOCK,
+    ID_WAIT,
     ID_DRY_RUN,
     ID_FORCE,
     ID_OF_BOARD,
     ID_OF_SLOT,
     ID_OF_DEFAULT,
+    ID_ALL,
+    ID_IN_SLOT,
     ID_REPL,
     ID_BOARD,
     ID_SLOT,
@@ -27,8 +30,12 @@ enum option_id {
     ID_MAC,
     ID_OUTPUT,
     ID_JSON,
+    ID_HOST,
     ID_BUS,
     ID_NO_LEGEND,
+    ID_NO_PAGER,
+    ID_PLAIN,
+    ID_NO_ASK_PASSWORD,
     ID_QUIET,
     ID_HELP,
     ID_VERSION,
@@ -53,6 +60,11 @@ static const struct option_row rows[ID_COUNT] = {
                              "Wait S seconds for the board's boot ROM, 1 to 3600" },
     [ID_NO_BLOCK] = { "no-block", NULL, no_argument, 0, OPTION_FOR_JOBS | OPTION_FOR_REFRESH,
                       "Start it, say so and return" },
+    [ID_WAIT] = { "wait", NULL, no_argument, 0, OPTION_FOR_JOBS | OPTION_FOR_REFRESH | OPTION_FOR_WAIT,
+                  "Stay until it is over: the default, but for cancel" },
+    [ID_ALL] = { "all", NULL, no_argument, 0, OPTION_FOR_FLASH, "Every device that has a board in it" },
+    [ID_IN_SLOT] = { "slot", "SLOT", required_argument, 0, OPTION_FOR_FLASH,
+                     "The board in that slot; instead of a DEVICE" },
     [ID_FORCE] = { "force", NULL, no_argument, 0, OPTION_FOR_FORCE,
                    "export: replace a file; remove: even the last good one" },
     [ID_OF_BOARD] = { "board", NULL, no_argument, 0, OPTION_FOR_TARGET,
@@ -79,9 +91,13 @@ static const struct option_row rows[ID_COUNT] = {
                     "Make the new folder in FOLDER" },
     [ID_JSON] = { "json", "pretty|short|off", optional_argument, 0, 0,
                   "Print JSON, errors too; pretty when no value is given" },
+    [ID_HOST] = { "host", "[USER@]HOST", required_argument, 'H', 0, "Talk to the wipyd there, through ssh" },
     [ID_BUS] = { "bus", "system|session|ADDRESS", required_argument, 0, 0,
                  "Where wipyd is; else WIPYD_BUS, else system" },
     [ID_NO_LEGEND] = { "no-legend", NULL, no_argument, 0, 0, "No headings over tables" },
+    [ID_NO_PAGER] = { "no-pager", NULL, no_argument, 0, 0, "Long output goes to no pager" },
+    [ID_PLAIN] = { "plain", NULL, no_argument, 0, 0, "No colours, and no line is drawn twice" },
+    [ID_NO_ASK_PASSWORD] = { "no-ask-password", NULL, no_argument, 0, 0, "Ask nobody for a password" },
     [ID_QUIET] = { "quiet", NULL, no_argument, 'q', 0, "Only failures, and what a person has to do" },
     [ID_HELP] = { "help", NULL, no_argument, 'h', 0, "Show this, or with a verb its help" },
     [ID_VERSION] = { "version", NULL, no_argument, 0, 0, "Show wipyctl's version" },
@@ -152,6 +168,22 @@ void options_help(const struct verb *verb) {
     print_options(verb->options, true);
 }
 
+bool options_name_devices(const struct options *options, const struct verb *verb) {
+    return verb->options & OPTION_FOR_FLASH && (options->all || options->slot);
+}
+
+void options_complete(const struct verb *verb) {
+    for (size_t i = 0; i < ID_COUNT; i++) {
+        const struct option_row *row = &rows[i];
+
+        if (row->groups && !(verb && row->groups & verb->options))
+            continue;
+        printf("--%s%s\n", row->name, row->has_value == required_argument ? "=" : "");
+        if (row->letter)
+            printf("-%c\n", row->letter);
+    }
+}
+
 /* ---- parsing --------------------------------------------------------------------------------- */
 
 /* The first mistake is told once the whole line is read: a --json may follow it. */
@@ -215,6 +247,26 @@ static void parse_option(struct parse *parse, enum option_id id) {
         break;
     case ID_NO_BLOCK:
         options->no_block = true;
+        options->wait = false;
+        break;
+    case ID_WAIT:
+        options->wait = true;
+        options->no_block = false;
+        break;
+    case ID_ALL:
+        options->all = true;
+        break;
+    case ID_HOST:
+        options->host = optarg;
+        break;
+    case ID_NO_PAGER:
+        options->no_pager = true;
+        break;
+    case ID_PLAIN:
+        options->plain = true;
+        break;
+    case ID_NO_ASK_PASSWORD:
+        options->no_ask_password = true;
         break;
     case ID_DRY_RUN:
         options->dry_run = true;
@@ -237,6 +289,7 @@ static void parse_option(struct parse *parse, enum option_id id) {
     case ID_BOARD:
         options->board = optarg;
         break;
+    case ID_IN_SLOT:
     case ID_SLOT:
         options->slot = optarg;
         break;
@@ -279,7 +332,7 @@ static void parse_option(struct parse *parse, enum option_id id) {
 }
 
 #define GETOPT_BASE 256 /* beyond every letter */
-#define LETTERS     "qho:"
+#define LETTERS     "qho:H:"
 
 static enum option_id id_of_letter(int letter) {
     enum option_id id = ID_BAUD;
@@ -340,10 +393,11 @@ static char **read_options(struct parse *parse, int argc, char **argv) {
 }
 
 static void check_verb(struct parse *parse, const struct verb *verb, char **arguments) {
-    int n = 0;
+    int n = 0, named = options_name_devices(&parse->client->options, verb) ? 1 : 0;
 
     while (arguments[n])
         n++;
+    n += named;
     for (size_t i = 0; i < ID_COUNT; i++)
         if (parse->given[i] && rows[i].groups && !(rows[i].groups & verb->options))
             mistake(parse, "%s takes no --%s.", verb->name, rows[i].name);
@@ -352,7 +406,7 @@ static void check_verb(struct parse *parse, const struct verb *verb, char **argu
     if (n < verb->min_arguments)
         mistake(parse, "%s needs: %s", verb->name, verb->arguments);
     if (n > verb->max_arguments)
-        mistake(parse, "%s doesn't take '%s'.", verb->name, arguments[verb->max_arguments]);
+        mistake(parse, "%s doesn't take '%s'.", verb->name, arguments[verb->max_arguments - named]);
 }
 
 /* "firmware show": the verb's own verb, which takes a word away from the arguments. */
@@ -378,6 +432,10 @@ enum exit_code options_parse(struct client *client, int argc, char **argv, const
 
     client->options = (struct options) { .bus = bus && *bus ? bus : "system" };
     words = read_options(&parse, argc, argv);
+    if (parse.given[ID_HOST] && parse.given[ID_BUS])
+        mistake(&parse, "--host and --bus don't go together.");
+    if (client->options.all && parse.given[ID_IN_SLOT])
+        mistake(&parse, "--all and --slot don't go together.");
     *arguments = *words ? words + 1 : words;
     *verb = NULL;
     if (*words || (!client->options.help && !client->options.version)) {

@@ -6,16 +6,17 @@
 #include "client/verb.h"
 
 /* Groups of options that a verb may take besides the common ones. */
-#define OPTION_FOR_JOBS    1u   /* --baud, --connect-timeout, --no-block */
-#define OPTION_FOR_FLASH   2u   /* --dry-run */
-#define OPTION_FOR_REFRESH 4u   /* --no-block */
-#define OPTION_FOR_FORCE   8u   /* --force */
-#define OPTION_FOR_TARGET  16u  /* --board, --slot: which of the two is meant */
-#define OPTION_FOR_DEFAULT 32u  /* --default */
-#define OPTION_FOR_LOOK    64u  /* --repl */
-#define OPTION_FOR_HISTORY 128u /* --board MAC, --slot S, --since, --limit, --csv, --decisions */
-#define OPTION_FOR_RESTORE 256u /* --parts, --mac */
-#define OPTION_FOR_OUTPUT  512u /* --output */
+#define OPTION_FOR_JOBS    1u    /* --baud, --connect-timeout, --no-block, --wait */
+#define OPTION_FOR_FLASH   2u    /* --all, --slot, --dry-run */
+#define OPTION_FOR_REFRESH 4u    /* --no-block, --wait */
+#define OPTION_FOR_FORCE   8u    /* --force */
+#define OPTION_FOR_TARGET  16u   /* --board, --slot: which of the two is meant */
+#define OPTION_FOR_DEFAULT 32u   /* --default */
+#define OPTION_FOR_LOOK    64u   /* --repl */
+#define OPTION_FOR_HISTORY 128u  /* --board MAC, --slot S, --since, --limit, --csv, --decisions */
+#define OPTION_FOR_RESTORE 256u  /* --parts, --mac */
+#define OPTION_FOR_OUTPUT  512u  /* --output */
+#define OPTION_FOR_WAIT    1024u /* --wait */
 
 /* The rates and times that the daemon takes (org.wipyd1.Device.xml). */
 #define OPTION_BAUD_MIN              9600
@@ -30,5 +31,10 @@
  */
 must_check enum exit_code options_parse(struct client *client, int argc, char **argv,
                                         const struct verb **verb, char ***arguments);
+/* Whether the command line says with an option which devices are meant, so that the verb's first argument is
+ * left out. */
+bool options_name_devices(const struct options *options, const struct verb *verb);
+/* One option's form a line, "--slot" or "--slot=" or "-q", those that the verb (NULL: any) takes. */
+void options_complete(const struct verb *verb);
 /* verb: NULL for the program's own help. On standard output. */
 void options_help(const struct verb *verb);

@@ -24,6 +24,10 @@ void table_open(struct table *table, const struct client *client, const struct t
         return;
     scols_table_enable_noheadings(table->scols, client->options.no_legend);
     scols_table_enable_colors(table->scols, terminal_has_colours(stdout));
+    if (terminal_is_paged()) {
+        scols_table_set_termforce(table->scols, SCOLS_TERMFORCE_ALWAYS);
+        scols_table_set_termwidth(table->scols, terminal_columns(stdout));
+    }
     for (size_t i = 0; i < n_columns; i++) {
         int flags = columns[i].kind == TABLE_RIGHT     ? SCOLS_FL_RIGHT
                     : columns[i].kind == TABLE_ELASTIC ? SCOLS_FL_TRUNC

@@ -6,6 +6,7 @@
 
 #include "client/bus.h"
 #include "client/failure.h"
+#include "client/part.h"
 
 /* ---- boards ---------------------------------------------------------------------------------- */
 
@@ -28,7 +29,7 @@ static enum exit_code board_on_device(const struct client *client, const char *w
 
 enum exit_code target_board(const struct client *client, const char *word, struct board *board) {
     cleanup(device_clear_p) struct device device = { 0 };
-    cleanup(free_p) char *story = NULL;
+    cleanup(free_p) char *story = NULL, *whole = NULL;
     bool found = false;
     enum exit_code code = board_seek(client, word, board, &found);
 
@@ -39,6 +40,13 @@ enum exit_code target_board(const struct client *client, const char *word, struc
         return code;
     if (found)
         return board_on_device(client, word, &device, board);
+    code = part_find(client, word, PART_BOARD, &whole);
+    if (code == EXIT_DONE && !whole)
+        code = part_find(client, word, PART_DEVICE, &whole);
+    if (code != EXIT_DONE)
+        return code;
+    if (whole)
+        return target_board(client, whole, board);
     if (asprintf(&story, "'%s' is neither a MAC nor a board's label nor a device", word) < 0)
         story = NULL;
     return failure_known(client, WIPYD_ERROR_NO_SUCH_BOARD, story);
@@ -78,8 +86,8 @@ enum exit_code target_mac_of(const struct client *client, const char *word, char
 
 /* By what the daemon knows as a slot's, else by a device: a port's node, or the MAC or label of the board
  * there. */
-enum exit_code target_seek_slot(const struct client *client, const char *word, struct slot *slot,
-                                bool *found) {
+static enum exit_code seek_whole_slot(const struct client *client, const char *word, struct slot *slot,
+                                      bool *found) {
     cleanup(device_clear_p) struct device device = { 0 };
     enum exit_code code = slot_seek(client, word, slot, found);
 
@@ -90,6 +98,20 @@ enum exit_code target_seek_slot(const struct client *client, const char *word, s
     if (code == EXIT_DONE && *found)
         code = slot_seek(client, device.slot, slot, found);
     return code;
+}
+
+/* And by a part of what either is called. */
+enum exit_code target_seek_slot(const struct client *client, const char *word, struct slot *slot,
+                                bool *found) {
+    cleanup(free_p) char *whole = NULL;
+    enum exit_code code = seek_whole_slot(client, word, slot, found);
+
+    if (code != EXIT_DONE || *found)
+        return code;
+    code = part_find(client, word, PART_SLOT, &whole);
+    if (code == EXIT_DONE && !whole)
+        code = part_find(client, word, PART_DEVICE, &whole);
+    return code == EXIT_DONE && whole ? seek_whole_slot(client, whole, slot, found) : code;
 }
 
 enum exit_code target_slot(const struct client *client, const char *word, struct slot *slot) {
@@ -106,14 +128,25 @@ enum exit_code target_slot(const struct client *client, const char *word, struct
 
 /* ---- either ---------------------------------------------------------------------------------- */
 
-static enum exit_code find_either(const struct client *client, const char *word, struct target *target) {
-    cleanup(free_p) char *story = NULL;
-    bool is_board = false, is_slot = false;
-    enum exit_code code = board_seek(client, word, &target->board, &is_board);
+static enum exit_code find_whole(const struct client *client, const char *word, struct target *target,
+                                 bool *is_board, bool *is_slot) {
+    enum exit_code code = board_seek(client, word, &target->board, is_board);
 
     if (code == EXIT_DONE)
-        code = is_board ? slot_seek(client, word, &target->slot, &is_slot)
-                        : target_seek_slot(client, word, &target->slot, &is_slot);
+        code = *is_board ? slot_seek(client, word, &target->slot, is_slot)
+                         : seek_whole_slot(client, word, &target->slot, is_slot);
+    return code;
+}
+
+static enum exit_code find_either(const struct client *client, const char *word, struct target *target) {
+    cleanup(free_p) char *story = NULL, *whole = NULL;
+    bool is_board = false, is_slot = false;
+    enum exit_code code = find_whole(client, word, target, &is_board, &is_slot);
+
+    if (code == EXIT_DONE && !is_board && !is_slot)
+        code = part_find(client, word, PART_BOARD | PART_SLOT, &whole);
+    if (code == EXIT_DONE && whole)
+        code = find_whole(client, whole, target, &is_board, &is_slot);
     if (code != EXIT_DONE)
         return code;
     if (is_board && is_slot)

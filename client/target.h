@@ -13,8 +13,8 @@ struct target {
 /*
  * A MAC or a board's label means the board; a slot's name or label, or a device (its name or node), the slot.
  * With options.of_board a device means the board on it, with options.of_slot a MAC or a board's label the
- * slot that the board is in. A label that a board and a slot have needs one of them. *target is zeroed
- * before; the caller clears.
+ * slot that the board is in. A part of such a word does where no other has it. A label that a board and a
+ * slot have needs one of them. *target is zeroed before; the caller clears.
  */
 must_check enum exit_code target_find(const struct client *client, const char *word, struct target *target);
 /* The board or the slot alone, by any of these words; zeroed before. */

@@ -5,7 +5,8 @@
 #include "client/options.h"
 
 #define DEVICE_HELP                                                                                          \
-    "DEVICE is a port's name (ttyUSB0), its node (/dev/ttyUSB0), its slot, a label, or a board's MAC.\n"
+    "DEVICE is a port's name (ttyUSB0), its node (/dev/ttyUSB0), its slot, a label, or a board's MAC,\n"     \
+    "or a part of one of them that no other has.\n"
 #define TARGET_HELP                                                                                          \
     "A MAC or a board's label means the board. A device (ttyUSB0), a slot or a slot's label means the "      \
     "slot,\n"                                                                                                \
@@ -23,12 +24,14 @@ static const struct verb rows[] = {
         .name = "status",
         .arguments = "",
         .summary = "Show devices, what goes on, and the firmware at hand (the default)",
+        .is_long = true,
         .run = verb_status,
     },
     {
         .name = "list",
         .arguments = "",
         .summary = "List the devices, their slots, and what may be done there",
+        .is_long = true,
         .run = verb_list,
     },
     {
@@ -43,12 +46,13 @@ static const struct verb rows[] = {
     },
     {
         .name = "flash",
-        .arguments = "DEVICE [PACKAGE|VERSION]",
+        .arguments = "DEVICE|--all [PACKAGE|VERSION]",
         .summary = "Write firmware to the board and verify it",
-        .details =
-            DEVICE_HELP "PACKAGE is a .tar.gz as Pycom published it: whatever has a '/', ends in .tar.gz or\n"
-                        ".tgz, or is the name of a file here. VERSION is a release that wipyd has at hand,\n"
-                        "1.20.1.r1; without either the newest for the board's type is written.\n" DETACH_HELP,
+        .details = DEVICE_HELP
+        "PACKAGE is a .tar.gz as Pycom published it: whatever has a '/', ends in .tar.gz or\n"
+        ".tgz, or is the name of a file here. VERSION is a release that wipyd has at hand,\n"
+        "1.20.1.r1; without either the newest for the board's type is written.\n"
+        "With --all every device that has a board in it is flashed, all at once.\n" DETACH_HELP,
         .options = OPTION_FOR_JOBS | OPTION_FOR_FLASH,
         .min_arguments = 1,
         .max_arguments = 2,
@@ -71,6 +75,7 @@ static const struct verb rows[] = {
         .arguments = "JOB",
         .summary = "Stop a job at the next safe moment",
         .details = "JOB is its number. What is on the flash stays, and a later job goes on from there.\n",
+        .options = OPTION_FOR_WAIT,
         .min_arguments = 1,
         .max_arguments = 1,
         .run = verb_cancel,
@@ -94,6 +99,7 @@ static const struct verb rows[] = {
         .details = DEVICE_HELP "The rules are tried from the top; the first that applies wins.\n",
         .min_arguments = 1,
         .max_arguments = 1,
+        .is_long = true,
         .run = verb_explain,
     },
     {
@@ -163,6 +169,7 @@ static const struct verb rows[] = {
         .details = "T of --since is a day, a day and a time, today, yesterday, or a span: 30m, 2h, 3d, 1w.\n"
                    "CSV begins with a line of names; times in it are UTC.\n",
         .options = OPTION_FOR_HISTORY,
+        .is_long = true,
         .run = verb_history,
     },
     {

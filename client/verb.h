@@ -12,6 +12,7 @@ struct verb {
     const char *summary;   /* one line */
     const char *details;   /* the rest of its --help, may be NULL */
     unsigned options;      /* which of the OPTION_FOR_* in options.h it takes */
+    bool is_long;          /* what it prints for people may go to a pager */
     int min_arguments, max_arguments;
     enum exit_code (*run)(struct client *client, char **arguments); /* the bus is open; NULL ends */
     const struct verb_table *verbs; /* of its own, instead of run; the first is meant when none is named */

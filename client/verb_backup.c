@@ -89,6 +89,7 @@ static const struct verb rows[] = {
         .summary = "List what was saved of boards, or of one (the default)",
         .details = "MAC is a board's, or its label, or the device that it is on.\n",
         .max_arguments = 1,
+        .is_long = true,
         .run = backup_list,
     },
     {

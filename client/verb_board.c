@@ -186,6 +186,7 @@ static const struct verb rows[] = {
         .arguments = "",
         .summary = "List the boards that were ever here (the default)",
         .details = "POLICY is the board's own; where it is '-', the slot's or the default holds.\n",
+        .is_long = true,
         .run = board_list,
     },
     {

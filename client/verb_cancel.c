@@ -1,8 +1,10 @@
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "client/bus.h"
 #include "client/failure.h"
+#include "client/follow.h"
 #include "client/object.h"
 #include "client/text.h"
 #include "client/verb.h"
@@ -17,6 +19,22 @@ static enum exit_code find(const struct client *client, const char *word, struct
     if (!path)
         return failure_usage(client, "A job is a number, not '%s'.", word);
     return object_load(client, &job_interface, path, job);
+}
+
+/* To its end, which may be another than the one that was asked for. */
+static enum exit_code wait_for(struct client *client, struct job *job) {
+    cleanup(free_p) char *path = strdup(job->path);
+    bool quiet = client->options.quiet;
+    char name[32];
+    enum exit_code code;
+
+    if (!path)
+        return failure_known(client, WIPYD_ERROR_NO_MEMORY, NULL);
+    snprintf(name, sizeof(name), "job %" PRIu32, job->id);
+    client->options.quiet = true;
+    code = follow_job(client, name, path, job);
+    client->options.quiet = quiet;
+    return code;
 }
 
 enum exit_code verb_cancel(struct client *client, char **arguments) {
@@ -35,13 +53,16 @@ enum exit_code verb_cancel(struct client *client, char **arguments) {
     if (r < 0 && !over)
         return bus_failure(client, &error, r);
 
-    code = object_load(client, &job_interface, job.path, &job);
+    code = client->options.wait && !over ? wait_for(client, &job)
+                                         : object_load(client, &job_interface, job.path, &job);
     if (code != EXIT_DONE)
         return code;
     if (client->options.json)
         return object_print_json(client, &job_interface, &job);
     if (!client->options.quiet && over)
         text_line(stdout, TEXT_PLAIN, "job %" PRIu32 ": over already (%s).", job.id, job.state);
+    else if (!client->options.quiet && client->options.wait)
+        text_line(stdout, TEXT_PLAIN, "job %" PRIu32 ": %s.", job.id, job.state);
     else if (!client->options.quiet)
         text_line(stdout, TEXT_PLAIN, "job %" PRIu32 ": stops at the next safe moment.", job.id);
     return EXIT_DONE;

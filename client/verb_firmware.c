@@ -14,6 +14,7 @@ static const struct verb rows[] = {
         .summary = "List the packages at hand (the default)",
         .details = "RELEASE is what the image itself says; SERVER SAYS is another name by which a server\n"
                    "gave it. ORDER tells which release is newer; where it is '-', nobody can tell.\n",
+        .is_long = true,
         .run = verb_firmware_list,
     },
     {

@@ -73,6 +73,7 @@ static const struct verb rows[] = {
         .arguments = "",
         .summary = "List the places where adapters were plugged in (the default)",
         .details = "POLICY is the slot's own; where it is '-', the board's or the default holds.\n",
+        .is_long = true,
         .run = slot_list,
     },
     {
