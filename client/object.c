@@ -142,7 +142,7 @@ const struct interface *interface_find(const char *name) {
 }
 
 /* Strings that the daemon left out are "", so that nobody has to ask for NULL. */
-static int fill_absent(const struct interface *interface, void *object) {
+int object_fill(const struct interface *interface, void *object) {
     for (size_t i = 0; i < interface->n_properties; i++) {
         const struct property *row = &interface->properties[i];
         char **text = property_slot(row, object);
@@ -168,7 +168,7 @@ int object_read(const struct interface *interface, void *object, const char *pat
     r = properties_read(interface, object, m, seen);
     free(*own_path);
     *own_path = copy;
-    return fill_absent(interface, object) < 0 ? -ENOMEM : r;
+    return object_fill(interface, object) < 0 ? -ENOMEM : r;
 }
 
 enum exit_code object_load(const struct client *client, const struct interface *interface, const char *path,

@@ -71,6 +71,9 @@ void object_refresh(const struct client *client, const struct interface *interfa
 must_check int object_read(const struct interface *interface, void *object, const char *path,
                            sd_bus_message *m, uint32_t *seen);
 
+/* Makes what an object has that the daemon left out "". -ENOMEM, or 0. */
+must_check int object_fill(const struct interface *interface, void *object);
+
 /* One object as a map. */
 void object_to_json(const struct interface *interface, const void *object, struct json *json);
 /* One object as the whole document. */

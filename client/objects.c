@@ -120,6 +120,64 @@ void objects_clear(struct objects *objects) {
     }
 }
 
+/* ---- one of them ----------------------------------------------------------------------------- */
+
+static struct list *list_for(struct objects *objects, const struct interface *interface) {
+    for (size_t i = 0; i < N_KINDS; i++)
+        if (kinds[i].interface == interface)
+            return list_of(objects, i);
+    return NULL;
+}
+
+bool objects_have(const struct interface *interface) {
+    return list_for(&(struct objects) { 0 }, interface);
+}
+
+void *objects_find(struct objects *objects, const struct interface *interface, const char *path) {
+    struct list *list = list_for(objects, interface);
+
+    for (size_t i = 0; list && i < list->n; i++) {
+        void *object = (char *)list->items + i * interface->size;
+
+        if (!strcmp(*(char **)object, path))
+            return object;
+    }
+    return NULL;
+}
+
+void *objects_add(struct objects *objects, const struct interface *interface, const char *path) {
+    struct list *list = list_for(objects, interface);
+    void *object = objects_find(objects, interface, path);
+
+    if (object)
+        return object;
+    object = list ? list_next(list, interface->size) : NULL;
+    if (!object)
+        return NULL;
+    *(char **)object = strdup(path);
+    if (!*(char **)object || object_fill(interface, object) < 0) {
+        properties_clear(interface, object);
+        return NULL;
+    }
+    list->n++;
+    qsort(list->items, list->n, interface->size, by_path);
+    return objects_find(objects, interface, path);
+}
+
+void objects_remove(struct objects *objects, const struct interface *interface, const char *path) {
+    struct list *list = list_for(objects, interface);
+    char *object = objects_find(objects, interface, path);
+    size_t size = interface->size;
+
+    if (!object)
+        return;
+    properties_clear(interface, object);
+    memmove(object, object + size, (size_t)((char *)list->items + list->n * size - (object + size)));
+    list->n--;
+}
+
+/* ---- looking --------------------------------------------------------------------------------- */
+
 const struct device *objects_device(const struct objects *objects, const char *path) {
     const struct device *devices = objects->devices.items;
 

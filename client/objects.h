@@ -20,6 +20,14 @@ void objects_clear(struct objects *objects);
 const struct device *objects_device(const struct objects *objects, const char *path);
 const struct job *objects_job(const struct objects *objects, const char *path);
 const struct board *objects_board(const struct objects *objects, const char *mac);
+/* Whether they are kept: all kinds but the manager. */
+bool objects_have(const struct interface *interface);
+/* NULL when there is none. */
+void *objects_find(struct objects *objects, const struct interface *interface, const char *path);
+/* The object at path, made if there is none, with nothing in it; in its place in the list. NULL: no memory.
+ */
+void *objects_add(struct objects *objects, const struct interface *interface, const char *path);
+void objects_remove(struct objects *objects, const struct interface *interface, const char *path);
 /* The list as the whole document. */
 must_check enum exit_code objects_print_json(const struct client *client, const struct list *list,
                                              const struct interface *interface);

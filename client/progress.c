@@ -11,7 +11,6 @@
 #include "proto/phase.h"
 
 #define BAR_MIN   8
-#define BAR_MAX   40
 #define MIB       (1024.0 * 1024.0)
 #define LABEL_MIN 24                /* the longest labels of phases that take their time */
 #define REDRAW_US UINT64_C(1000000) /* the clock in the line */
@@ -68,6 +67,19 @@ static bool time_left(const struct progress_point *point, uint64_t *seconds) {
     return true;
 }
 
+char *progress_label(const struct job *job, char *buffer, size_t n) {
+    struct progress_point point = point_of(job);
+
+    snprintf(buffer, n, "%s", point.label);
+    return buffer;
+}
+
+bool progress_time_left(const struct job *job, uint64_t *seconds) {
+    struct progress_point point = point_of(job);
+
+    return time_left(&point, seconds);
+}
+
 char *progress_summary(const struct job *job, char *buffer, size_t n) {
     struct progress_point point = point_of(job);
     char left[TEXT_SIZE];
@@ -82,12 +94,13 @@ char *progress_summary(const struct job *job, char *buffer, size_t n) {
 
 /* ---- the redrawn line ------------------------------------------------------------------------ */
 
-static void put_bar(double fraction, size_t columns) {
+char *progress_bar(char *buffer, double fraction, size_t columns) {
     static const char *const eighths[] = { "", "▏", "▎", "▍", "▌", "▋", "▊", "▉" };
     bool utf8 = terminal_is_utf8();
     size_t filled = (size_t)(fraction * (double)columns * 8.0 + 0.001), full = filled / 8, i;
-    char bar[BAR_MAX * 3 + 1] = "";
-    char *end = bar;
+    char *end = buffer;
+
+    *end = '\0';
 
     for (i = 0; i < full; i++)
         end = stpcpy(end, utf8 ? "█" : "#");
@@ -97,8 +110,15 @@ static void put_bar(double fraction, size_t columns) {
     }
     for (; i < columns; i++)
         end = stpcpy(end, utf8 ? " " : ".");
+    return buffer;
+}
+
+static void put_bar(double fraction, size_t columns) {
+    bool utf8 = terminal_is_utf8();
+    char bar[PROGRESS_BAR_SIZE];
+
     text_put(stdout, TEXT_PLAIN, "%s", utf8 ? "▕" : "[");
-    text_put(stdout, TEXT_GOOD, "%s", bar);
+    text_put(stdout, TEXT_GOOD, "%s", progress_bar(bar, fraction, columns));
     text_put(stdout, TEXT_PLAIN, "%s", utf8 ? "▏" : "]");
 }
 
@@ -146,7 +166,7 @@ static void redraw(struct progress *progress) {
     with_rate = with_bytes && used + RATE + BAR_MIN <= columns;
     used += with_rate ? RATE : 0;
     bar = columns > used ? columns - used : 0;
-    bar = bar > BAR_MAX ? BAR_MAX : bar;
+    bar = bar > PROGRESS_BAR_MAX ? PROGRESS_BAR_MAX : bar;
 
     fputs("\r\033[K", stdout);
     if (with_name)

@@ -46,5 +46,13 @@ void progress_clear(struct progress *progress);
 /* Clears and frees. */
 void progress_close(struct progress *progress);
 
+/* A bar, filled so far, of so many columns (PROGRESS_BAR_MAX at most), in PROGRESS_BAR_SIZE bytes. */
+#define PROGRESS_BAR_MAX  40
+#define PROGRESS_BAR_SIZE (PROGRESS_BAR_MAX * 3 + 1)
+char *progress_bar(char *buffer, double fraction, size_t columns);
+/* What a job does now, a phase's label, in at most n bytes. */
+char *progress_label(const struct job *job, char *buffer, size_t n);
+/* Whether it can be told when all is written. */
+bool progress_time_left(const struct job *job, uint64_t *seconds);
 /* What a job is about now, in a few words of at most n bytes: "writing, 43 %, 0:17 left". */
 char *progress_summary(const struct job *job, char *buffer, size_t n);

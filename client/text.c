@@ -65,6 +65,27 @@ size_t text_columns(const char *text) {
     return columns;
 }
 
+size_t text_cut(char *text, size_t columns) {
+    const char *mark = terminal_is_utf8() ? "…" : "~";
+    mbstate_t state = { 0 };
+    size_t used = 0, at = 0, length = strlen(text), all = text_columns(text);
+
+    if (all <= columns)
+        return all;
+    while (at < length) {
+        wchar_t c;
+        size_t n = mbrtowc(&c, text + at, length - at, &state);
+        int width = n == (size_t)-1 || n == (size_t)-2 ? -1 : wcwidth(c);
+
+        if (width < 0 || used + (size_t)width + 1 > columns)
+            break;
+        used += (size_t)width;
+        at += n;
+    }
+    strcpy(text + at, columns ? mark : "");
+    return columns ? used + 1 : 0;
+}
+
 __attribute__((format(printf, 4, 0))) static void put(FILE *stream, enum text_style style, const char *end,
                                                       const char *format, va_list arguments) {
     const char *escape = terminal_has_colours(stream) ? escapes[style] : NULL;

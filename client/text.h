@@ -31,6 +31,9 @@ __attribute__((format(printf, 3, 4))) void text_line(FILE *stream, enum text_sty
 void text_clean(char *text);
 /* Columns that clean text takes on a terminal. */
 size_t text_columns(const char *text);
+/* Cuts clean text to so many columns, in place; where something is cut off, '…' stands at the end. text has
+ * room for 3 bytes more than it holds. Returns the columns that are left of it. */
+size_t text_cut(char *text, size_t columns);
 /* "-" for nothing known, otherwise the text itself. */
 const char *text_or_dash(const char *text);
 

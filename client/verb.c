@@ -192,7 +192,8 @@ static const struct verb rows[] = {
         .name = "monitor",
         .arguments = "",
         .summary = "Follow every change until Ctrl-C",
-        .details = "With --json every line is one JSON object.\n",
+        .details = "On a terminal: a line for each device, which shows what goes on there. Elsewhere, and\n"
+                   "with --plain, a line for each change; with --json each is one JSON object.\n",
         .run = verb_monitor,
     },
 };

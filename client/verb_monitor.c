@@ -6,7 +6,9 @@
 #include "client/bus.h"
 #include "client/device.h"
 #include "client/known.h"
+#include "client/monitor_view.h"
 #include "client/objects.h"
+#include "client/terminal.h"
 #include "client/text.h"
 #include "client/verb.h"
 #include "client/watch.h"
@@ -246,6 +248,8 @@ enum exit_code verb_monitor(struct client *client, char **arguments) {
     int end;
 
     (void)arguments;
+    if (!client->options.json && terminal_is_live(stdout))
+        return monitor_view(client);
     if (client->options.json)
         client->options.json = JSON_SHORT; /* a line per object, the last error too */
     code = listen(&monitor, client);

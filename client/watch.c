@@ -35,6 +35,8 @@ static void block_signals(int how) {
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGHUP);
+    sigaddset(&signals, SIGQUIT);
     sigaddset(&signals, SIGWINCH);
     pthread_sigmask(how, &signals, NULL);
 }
@@ -49,6 +51,10 @@ enum exit_code watch_open(struct watch *watch, const struct client *client) {
         r = sd_event_add_signal(watch->event, NULL, SIGINT, on_interrupt, watch);
     if (r >= 0)
         r = sd_event_add_signal(watch->event, NULL, SIGTERM, on_interrupt, watch);
+    if (r >= 0)
+        r = sd_event_add_signal(watch->event, NULL, SIGHUP, on_interrupt, watch);
+    if (r >= 0)
+        r = sd_event_add_signal(watch->event, NULL, SIGQUIT, on_interrupt, watch);
     if (r < 0)
         return failure_system(client, "wipyctl can't wait for the daemon.", r);
 

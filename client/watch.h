@@ -2,7 +2,7 @@
 
 /*
  * Waiting for news from the daemon. An event loop on the client's bus that ends when its owner says so, on
- * Ctrl-C (or SIGTERM), or when the daemon leaves the bus.
+ * Ctrl-C (or SIGTERM, SIGHUP, SIGQUIT), or when the daemon leaves the bus.
  */
 
 #include <systemd/sd-event.h>
