@@ -141,21 +141,34 @@ static void print_success(const struct client *client, const struct device *devi
 
 /* ---- either ---------------------------------------------------------------------------------- */
 
-static enum exit_code print_json(const struct client *client, const struct job *job, bool failed) {
+static bool is_bad_end(const struct job *job) {
+    enum wipyd_job_state state = wipyd_job_state_from_word(job->state);
+
+    return state == WIPYD_JOB_STATE_FAILED || state == WIPYD_JOB_STATE_CANCELLED;
+}
+
+enum exit_code outcome_to_json(const struct job *job, struct json *json) {
     struct failure failure = failure_of(job);
+
+    json_map_begin(json);
+    properties_to_json(&job_interface, job, PROPERTIES_ALL, json);
+    if (is_bad_end(job)) {
+        json_string(json, "message");
+        json_string(json, failure.message);
+        json_string(json, "hint");
+        json_string(json, failure.hint);
+    }
+    json_map_end(json);
+    return is_bad_end(job) ? failure.exit_code : EXIT_DONE;
+}
+
+static enum exit_code print_json(const struct client *client, const struct job *job) {
+    enum exit_code code;
     struct json json;
 
-    if (!failed)
-        return object_print_json(client, &job_interface, job);
     json_begin(&json, client->options.json);
-    json_map_begin(&json);
-    properties_to_json(&job_interface, job, PROPERTIES_ALL, &json);
-    json_string(&json, "message");
-    json_string(&json, failure.message);
-    json_string(&json, "hint");
-    json_string(&json, failure.hint);
-    json_map_end(&json);
-    return json_print(&json) < 0 ? failure_known(client, WIPYD_ERROR_NO_MEMORY, NULL) : failure.exit_code;
+    code = outcome_to_json(job, &json);
+    return json_print(&json) < 0 ? failure_known(client, WIPYD_ERROR_NO_MEMORY, NULL) : code;
 }
 
 enum exit_code outcome_of_job(const struct client *client, const struct device *device,
@@ -165,7 +178,7 @@ enum exit_code outcome_of_job(const struct client *client, const struct device *
     const char *action = *job->user_action && !*job->confirmed_release ? job->user_action : device->advice;
 
     if (client->options.json)
-        return print_json(client, job, !done);
+        return print_json(client, job);
     if (!done)
         return outcome_check(client, device, job);
     if (!client->options.quiet)

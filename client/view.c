@@ -73,14 +73,17 @@ static void put_job(struct screen *screen, const struct job *job) {
 static void put_end(struct screen *screen, const struct job *job) {
     enum wipyd_error error = wipyd_error_from_bus_name(job->error);
     bool done = wipyd_job_state_from_word(job->state) == WIPYD_JOB_STATE_DONE;
+    const char *why = error == WIPYD_ERROR_COUNT ? job->error : wipyd_error_sentence(error);
+    size_t length = strlen(why);
     char release[TEXT_SIZE];
 
+    if (length && why[length - 1] == '.')
+        length--;
     if (done)
         screen_put(screen, TEXT_GOOD, "done%s%s", *job->release ? ": " : "",
                    text_release(release, job->release));
     else
-        screen_put(screen, TEXT_BAD, "%s%s%s", job->state, *job->error ? ": " : "",
-                   error == WIPYD_ERROR_COUNT ? job->error : wipyd_error_sentence(error));
+        screen_put(screen, TEXT_BAD, "%s%s%.*s", job->state, *job->error ? ": " : "", (int)length, why);
 }
 
 static void put_device(struct screen *screen, const struct device *device, bool with_verdict) {
