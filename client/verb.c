@@ -196,6 +196,13 @@ static const struct verb rows[] = {
                    "with --plain, a line for each change; with --json each is one JSON object.\n",
         .run = verb_monitor,
     },
+    {
+        .name = "doctor",
+        .arguments = "",
+        .summary = "Look for what may stand in the way, and name the cure",
+        .details = "Each check is ok, a warning or failed; the exit code is 1 when one has failed.\n",
+        .run = verb_doctor,
+    },
 };
 
 const struct verb_table verbs = { rows, sizeof(rows) / sizeof(rows[0]) };

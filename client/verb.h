@@ -46,6 +46,7 @@ enum exit_code verb_backup_restore(struct client *client, char **arguments);
 enum exit_code verb_follow(struct client *client, char **arguments);
 enum exit_code verb_cancel(struct client *client, char **arguments);
 enum exit_code verb_monitor(struct client *client, char **arguments);
+enum exit_code verb_doctor(struct client *client, char **arguments);
 enum exit_code verb_firmware_list(struct client *client, char **arguments);
 enum exit_code verb_firmware_show(struct client *client, char **arguments);
 enum exit_code verb_firmware_refresh(struct client *client, char **arguments);
