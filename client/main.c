@@ -3,8 +3,10 @@
 #include <errno.h>
 #include <locale.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "client/bus.h"
+#include "client/complete.h"
 #include "client/failure.h"
 #include "client/options.h"
 #include "client/pager.h"
@@ -37,6 +39,9 @@ static enum exit_code run(struct client *client, int argc, char **argv) {
 int main(int argc, char **argv) {
     struct client client = { 0 };
     enum exit_code code;
+
+    if (argc > 1 && !strcmp(argv[1], "__complete"))
+        return complete(argv + 2);
 
     /* What can be printed depends on the locale; numbers and times don't. */
     setlocale(LC_CTYPE, "");

@@ -178,10 +178,23 @@ void options_complete(const struct verb *verb) {
 
         if (row->groups && !(verb && row->groups & verb->options))
             continue;
-        printf("--%s%s\n", row->name, row->has_value == required_argument ? "=" : "");
-        if (row->letter)
-            printf("-%c\n", row->letter);
+        printf("--%s%s\t%s\n", row->name, row->has_value == required_argument ? "=" : "", row->help);
     }
+}
+
+bool options_take_next(const struct verb *verb, const char *word, const char **name) {
+    for (size_t i = 0; i < ID_COUNT; i++) {
+        const struct option_row *row = &rows[i];
+
+        if (row->has_value != required_argument || (row->groups && !(verb && row->groups & verb->options)))
+            continue;
+        if ((!strncmp(word, "--", 2) && !strcmp(word + 2, row->name)) ||
+            (row->letter && word[0] == '-' && word[1] == row->letter && !word[2])) {
+            *name = row->name;
+            return true;
+        }
+    }
+    return false;
 }
 
 /* ---- parsing --------------------------------------------------------------------------------- */

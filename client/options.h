@@ -34,7 +34,10 @@ must_check enum exit_code options_parse(struct client *client, int argc, char **
 /* Whether the command line says with an option which devices are meant, so that the verb's first argument is
  * left out. */
 bool options_name_devices(const struct options *options, const struct verb *verb);
-/* One option's form a line, "--slot" or "--slot=" or "-q", those that the verb (NULL: any) takes. */
+/* For completions: a line for each option that the verb takes (NULL: those that every verb does), its form
+ * ("--baud=", where a value has to follow), a tab, and its help. */
 void options_complete(const struct verb *verb);
+/* Whether a word is an option that takes the next word as its value; *name is then its long name. */
+bool options_take_next(const struct verb *verb, const char *word, const char **name);
 /* verb: NULL for the program's own help. On standard output. */
 void options_help(const struct verb *verb);
