@@ -9,7 +9,7 @@ DESTDIR ?=
 # ---- packages: the one list --------------------------------------------------------------------------------------
 DEPS_BUILD := gcc make pkg-config libc6-dev libuv1-dev libsystemd-dev libarchive-dev libyajl-dev libdeflate-dev \
               libssl-dev libsqlite3-dev libcurl4-openssl-dev libudev-dev libsmartcols-dev libinih-dev
-DEPS_TEST  := libcmocka-dev zlib1g-dev dbus systemd python3 procps openssl strace umockdev libumockdev-dev
+DEPS_TEST  := libcmocka-dev zlib1g-dev dbus systemd python3 procps openssl strace umockdev libumockdev-dev less zsh fish
 DEPS_CHECK := clang clang-format clang-tidy cppcheck libclang-rt-14-dev udev mandoc
 DEPS_DEB   := dpkg-dev lintian systemd udev dbus
 

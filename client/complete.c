@@ -85,6 +85,7 @@ struct line {
     const char *option;      /* whose value that word is; NULL: it is none's */
     const char *bus;         /* NULL: as usual */
     bool is_remote, ended;   /* behind --host; behind a "--" */
+    bool is_lost;            /* the verb is none */
     const char *word;
 };
 
@@ -251,6 +252,7 @@ static void read_word(struct line *line, const char *word) {
         read_option(line, word);
     } else if (!line->verb) {
         line->verb = verb_find(&verbs, word);
+        line->is_lost = !line->verb;
     } else if (line->verb->verbs && (own = verb_find(line->verb->verbs, word))) {
         line->verb = own;
     } else {
@@ -288,6 +290,8 @@ int complete(char **words) {
             offer_values(&line, prefix);
     } else if (*line.word == '-' && !line.ended) {
         options_complete(line.verb);
+    } else if (line.is_lost) {
+        ; /* behind a word that is no verb nothing means anything */
     } else if (!line.verb) {
         offer_verbs(&verbs);
     } else if (line.verb->verbs) {

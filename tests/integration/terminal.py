@@ -13,15 +13,15 @@ import unicodedata
 
 import harness
 
-SEQUENCE = re.compile(r"\x1b(?:\[([?0-9;]*)([@-~])|[()][AB0]|[=>M78])")
+SEQUENCE = re.compile(r"\x1b(?:\[([?<>=0-9;]*)([ -/]?[@-~])|\][^\x07\x1b]*(?:\x07|\x1b\\\\)|[()][AB0]|[=>M78]|k[^\x1b]*\x1b\\\\)")
 
 
 class Terminal:
-    """rows x columns cells, drawn as the usual terminals do: the few sequences that are used here, and all others are
-    an error."""
+    """rows x columns cells, drawn as the usual terminals do: the few sequences that wipyctl uses. All others are an error,
+    unless strict=False, for shells, which are lenient readers of what they didn't ask for."""
 
-    def __init__(self, command, environment, rows=24, columns=80, **options):
-        self.rows, self.columns = rows, columns
+    def __init__(self, command, environment, rows=24, columns=80, strict=True, **options):
+        self.rows, self.columns, self.strict = rows, columns, strict
         self.lines = [[" "] * columns for _ in range(rows)]
         self.row = self.column = 0
         self.cursor_shown, self.n_draws, self.text = True, 0, ""
@@ -128,8 +128,25 @@ class Terminal:
                 self.lines[row] = [" "] * self.columns
         elif letter in "hl" and numbers == "?25":
             self.cursor_shown = letter == "h"
-        elif letter not in "mhlr":
+        elif letter in "BCDGPX" and not self.strict:
+            self._shell_sequence(letter, n or 1)
+        elif letter not in "mhlr" and self.strict:
             raise AssertionError(f"what is CSI {numbers}{letter}?")
+
+    def _shell_sequence(self, letter, n):
+        line = self.lines[self.row]
+        if letter == "B":
+            self.row = min(self.rows - 1, self.row + n)
+        elif letter == "C":
+            self.column = min(self.columns - 1, self.column + n)
+        elif letter == "D":
+            self.column = max(0, self.column - n)
+        elif letter == "G":
+            self.column = min(self.columns, n) - 1
+        elif letter == "P":
+            self.lines[self.row] = line[:self.column] + line[self.column + n:] + [" "] * n
+        else:
+            line[self.column:self.column + n] = [" "] * n
 
     @property
     def shown(self):
