@@ -15,7 +15,7 @@
 #define DRAW_US    UINT64_C(200000)
 #define NAME_MAX   16
 #define LABEL_MAX  12
-#define TEXT_WANTS 36 /* columns, before the bar gets more than its least */
+#define TEXT_WANTS 56 /* columns, before the bar gets more than its least */
 #define BAR_MIN    8
 #define BAR_WIDE   24
 
