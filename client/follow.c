@@ -27,6 +27,15 @@ static bool is_final(const struct job *job) {
     return state != WIPYD_JOB_STATE_COUNT && wipyd_job_state_is_final(state);
 }
 
+/* One that went on and was done within a moment is told as a whole, and never as under way. */
+static void finish(struct follow *follow) {
+    if (wipyd_job_state_from_word(follow->job->state) == WIPYD_JOB_STATE_DONE) {
+        progress_clear(&follow->progress);
+        progress_return(&follow->progress);
+    }
+    watch_over(&follow->watch, WATCH_FINISHED);
+}
+
 static void on_news(void *userdata, bool whole) {
     struct follow *follow = userdata;
     int r = 0;
@@ -42,7 +51,7 @@ static void on_news(void *userdata, bool whole) {
     if (r < 0)
         watch_over(&follow->watch, r);
     else if (whole)
-        watch_over(&follow->watch, WATCH_FINISHED);
+        finish(follow);
 }
 
 /* The daemon may be on its way out: an end that we know of isn't spoilt by what can't be asked any more. */

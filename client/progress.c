@@ -247,7 +247,7 @@ static void show_cut(struct progress *progress, const struct job *job) {
     fflush(stream);
 }
 
-static void show_return(struct progress *progress) {
+void progress_return(struct progress *progress) {
     if (!progress->cut)
         return;
     progress->cut = false;
@@ -273,7 +273,7 @@ void progress_job(struct progress *progress, const struct job *job) {
         show_cut(progress, job);
         return;
     }
-    show_return(progress);
+    progress_return(progress);
     show_action(progress, job);
     progress_show(progress, &point);
 }

@@ -41,6 +41,8 @@ must_check enum exit_code progress_animate(struct progress *progress, sd_event *
 void progress_show(struct progress *progress, const struct progress_point *point);
 /* The same for a job, and what the person should do. */
 void progress_job(struct progress *progress, const struct job *job);
+/* The job that was cut off went on; nothing where that is told already. */
+void progress_return(struct progress *progress);
 /* Takes the redrawn line away, so that something else can be printed. */
 void progress_clear(struct progress *progress);
 /* Clears and frees. */
