@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client/agent.h"
 #include "client/failure.h"
 #include "proto/names.h"
 
@@ -199,11 +200,25 @@ enum exit_code bus_tell(const struct client *client, const char *path, const cha
     return code == EXIT_DONE ? bus_call(client, call, &reply) : code;
 }
 
+/* Whoever only looks is asked for nothing. */
+static bool may_need_password(sd_bus_message *message) {
+    static const char *const lookers[] = { "Get", "Find", "List", "History", "Decisions", "Explain" };
+    const char *member = sd_bus_message_get_member(message);
+
+    for (size_t i = 0; i < sizeof(lookers) / sizeof(lookers[0]); i++)
+        if (!strncmp(member, lookers[i], strlen(lookers[i])))
+            return false;
+    return true;
+}
+
 enum exit_code bus_call_within(const struct client *client, uint64_t seconds, sd_bus_message *message,
                                sd_bus_message **reply) {
     cleanup(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
-    int r = sd_bus_call(client->bus, message, seconds * 1000000, &error, reply);
+    int r;
 
+    if (may_need_password(message))
+        agent_open(client);
+    r = sd_bus_call(client->bus, message, seconds * 1000000, &error, reply);
     return r < 0 ? bus_failure(client, &error, r) : EXIT_DONE;
 }
 

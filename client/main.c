@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client/agent.h"
 #include "client/bus.h"
 #include "client/complete.h"
 #include "client/failure.h"
@@ -47,6 +48,7 @@ int main(int argc, char **argv) {
     setlocale(LC_CTYPE, "");
     code = run(&client, argc, argv);
     sd_bus_flush_close_unref(client.bus);
+    agent_close();
 
     /* An answer that didn't reach its file is no answer. */
     if ((fflush(stdout) || ferror(stdout)) && code == EXIT_DONE) {

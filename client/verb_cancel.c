@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client/agent.h"
 #include "client/bus.h"
 #include "client/failure.h"
 #include "client/follow.h"
@@ -46,6 +47,7 @@ enum exit_code verb_cancel(struct client *client, char **arguments) {
 
     if (code != EXIT_DONE)
         return code;
+    agent_open(client);
     r = sd_bus_call_method(client->bus, WIPYD_BUS_NAME, job.path, WIPYD_JOB_INTERFACE, "Cancel", &error, NULL,
                            "");
     /* A job that is over needs no stopping: already so. */

@@ -1,10 +1,12 @@
 """wipyctl with many boards: the live view, flash --all, names by a part of them; and its ways with a terminal."""
 import os
 import re
+import shutil
 import signal
+import subprocess
 import time
 
-from harness import BUILD, MB, Bench, lived_in_flash, takes, wait_for
+from harness import BUILD, MB, Bench, Skip, lived_in_flash, takes, wait_for
 from terminal import Terminal
 from test_client_boards import check_unknown, check_wrong, done
 
@@ -217,6 +219,52 @@ def test_colours_and_pager_are_for_terminals_alone():
             with bench.terminal("explain", "nobody", *arguments, **environment) as terminal:
                 assert terminal.end() == 3 and "\x1b[1" not in terminal.text, terminal.text
         assert "\x1b" not in done(bench.ctl("list")).out
+
+
+@takes(2)
+def test_a_password_may_be_asked_for_unless_told_otherwise():
+    with Bench(0) as bench:
+        if not shutil.which("strace"):
+            raise Skip("no strace")
+        for arguments, flag in ([], 4), (["--no-ask-password"], 0):
+            trace = bench.folder / f"trace{flag}"
+            command = ["strace", "-o", trace, "-e", "trace=sendmsg,writev", "-xx", "-s", "8", BUILD / "wipyctl",
+                       "policy", "--default", "ask", *arguments]
+            result = subprocess.run(command, env=bench.environment(ASAN_OPTIONS="detect_leaks=0"), capture_output=True,
+                                    timeout=60)
+            if b"ptrace" in result.stderr:
+                raise Skip("strace may not trace here")
+            assert result.returncode == 0, result
+            # Of a message's head: byte order, type (1: a call), flags, version. The first is Hello.
+            calls = re.findall(r"x6c.x01.x0(.).x01", trace.read_text())
+            assert calls[-1] == str(flag), (arguments, calls)
+
+
+@takes(2)
+def test_a_person_who_is_not_root_gets_an_agent_for_passwords():
+    with Bench(0) as bench:
+        if bench.folder.parent.name.startswith("wipyd-"):  # run.py's own
+            os.chmod(bench.folder.parent, 0o755)
+        os.chmod(bench.folder, 0o777)
+        agent = bench.folder / "pkttyagent"
+        agent.write_text('#!/bin/sh\necho "$@" > "$0.asked"\neval "exec $2>&-"\nsleep 60\n')
+        agent.chmod(0o755)
+        environment = bench.environment(PATH=f"{bench.folder}:/usr/bin:/bin", DBUS_SYSTEM_BUS_ADDRESS=bench.address)
+        del environment["WIPYD_BUS"]
+        somebody = {} if os.geteuid() else {"user": 65534, "group": 65534, "extra_groups": []}
+
+        def run(*arguments):
+            asked = bench.folder / "pkttyagent.asked"
+            asked.unlink(missing_ok=True)
+            try:
+                with Terminal([str(BUILD / "wipyctl"), "--no-pager", *arguments], environment, **somebody) as terminal:
+                    terminal.end()
+            except PermissionError:
+                raise Skip("another user can't run the build") from None
+            return asked.read_text() if asked.exists() else ""
+
+        assert "--notify-fd" in run("policy", "--default", "ask")
+        assert run("policy", "--default", "ask", "--no-ask-password") == "" == run("list")
 
 
 @takes(2)
