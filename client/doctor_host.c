@@ -275,8 +275,11 @@ static void check_proxy(struct doctor *doctor) {
                                          "ALL_PROXY" };
     const char *here = NULL;
 
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && !here; i++)
-        here = getenv(names[i]) && *getenv(names[i]) ? names[i] : NULL;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && !here; i++) {
+        const char *value = getenv(names[i]);
+
+        here = value && *value ? names[i] : NULL;
+    }
     if (has_proxy())
         doctor_tell(doctor, DOCTOR_OK, "proxy", NULL, "wipyd asks its sources through a proxy");
     else if (here)

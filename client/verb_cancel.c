@@ -45,7 +45,7 @@ enum exit_code verb_cancel(struct client *client, char **arguments) {
     bool over;
     int r;
 
-    if (code != EXIT_DONE)
+    if (code != EXIT_DONE || !job.path)
         return code;
     agent_open(client);
     r = sd_bus_call_method(client->bus, WIPYD_BUS_NAME, job.path, WIPYD_JOB_INTERFACE, "Cancel", &error, NULL,
