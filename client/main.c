@@ -23,9 +23,9 @@ static enum exit_code run(struct client *client, int argc, char **argv) {
         return code;
     if (client->options.plain)
         terminal_be_plain();
-    if (!client->options.json && (client->options.help || (verb && verb->is_long && !client->options.csv)))
-        pager_open(client);
     if (client->options.help) {
+        if (!client->options.json)
+            pager_open(client);
         options_help(verb);
         return EXIT_DONE;
     }
@@ -33,6 +33,8 @@ static enum exit_code run(struct client *client, int argc, char **argv) {
         puts("wipyctl " WIPYD_VERSION);
         return EXIT_DONE;
     }
+    if (verb->is_long && !client->options.json && !client->options.csv)
+        pager_open(client);
     code = bus_open(client);
     return code == EXIT_DONE ? verb->run(client, arguments) : code;
 }
