@@ -24,7 +24,6 @@ def lease(bench, bus=None, board=None, why="a test"):
     """The descriptor; the caller closes it."""
     bus = bus or bench.bus
     fd, = bus.call(bench.device_path(board), DEVICE, "Lease", "s", why)
-    bus.fds.remove(fd)
     return fd
 
 
@@ -179,7 +178,6 @@ def test_leases_are_bounded():
             assert refused.name == OURS + "TooManyLeases", refused
             own, = bench.bus.call(paths[16], DEVICE, "Lease", "s", "another user's")
             os.close(fds[0])
-            bus.fds.remove(fds[0])
             wait_for(lambda: bench.bus.get(paths[0], DEVICE, "Lessee") == "", 5, "given back")
             bus.call(paths[17], DEVICE, "Lease", "s", "room again")
         # The rest ends with the connection's descriptors, and what root has with the daemon.
