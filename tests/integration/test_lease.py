@@ -179,8 +179,10 @@ def test_leases_are_bounded():
             own, = bench.bus.call(paths[16], DEVICE, "Lease", "s", "another user's")
             os.close(fds[0])
             wait_for(lambda: bench.bus.get(paths[0], DEVICE, "Lessee") == "", 5, "given back")
-            bus.call(paths[17], DEVICE, "Lease", "s", "room again")
-        # The rest ends with the connection's descriptors, and what root has with the daemon.
+            fds[0], = bus.call(paths[17], DEVICE, "Lease", "s", "room again")
+            for fd in fds:
+                os.close(fd)
+        # What root has ends with the daemon.
         wait_for(lambda: sum(bool(bench.bus.get(path, DEVICE, "Lessee")) for path in paths) == 1, 5, "all but one")
 
 
