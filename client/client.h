@@ -46,6 +46,7 @@ struct options {
     uint32_t connect_timeout_s;                              /* 0: not given */
     uint32_t limit;                                          /* 0: not given */
     const char *board, *slot, *since, *mac, *parts, *output; /* borrowed from argv; NULL: not given */
+    char **command; /* what stood behind a "--", of a verb that takes_command; argv's; NULL: there was none */
 };
 
 struct json;

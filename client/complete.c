@@ -38,6 +38,7 @@ static const struct {
     { "follow", JOBS | DEVICES, 0 },
     { "cancel", JOBS, 0 },
     { "look", DEVICES, 0 },
+    { "lease", DEVICES, 0 },
     { "explain", DEVICES, 0 },
     { "policy", DEVICES | BOARDS | SLOTS, POLICIES },
     { "arm", DEVICES | SLOTS, DEVICES | SLOTS },
@@ -220,6 +221,10 @@ static void offer_values(const struct line *line, const char *prefix) {
 }
 
 static void offer_arguments(const struct line *line) {
+    if (line->ended && line->verb->takes_command) {
+        puts(line->n_arguments ? ":files" : ":commands");
+        return;
+    }
     for (size_t i = 0; i < sizeof(arguments_of) / sizeof(arguments_of[0]); i++)
         if (!strcmp(arguments_of[i].verb, line->verb->name))
             offer_kinds(line, "", line->n_arguments ? arguments_of[i].others : arguments_of[i].first);
@@ -237,6 +242,8 @@ static void read_option(struct line *line, const char *word) {
     line->is_remote |= !strncmp(word, "--host", strlen("--host")) || !strncmp(word, "-H", strlen("-H"));
     line->n_arguments += names_devices;
     line->ended |= !strcmp(word, "--");
+    if (line->ended && line->verb && line->verb->takes_command)
+        line->n_arguments = 0; /* from here on they are the command's */
     if (!options_take_next(line->verb, word, &line->option))
         line->option = NULL;
 }

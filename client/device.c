@@ -38,6 +38,8 @@ static const char *note_of(const struct device *device) {
 char *device_now(const struct device *device, char *buffer, size_t n) {
     if (!device->present)
         snprintf(buffer, n, "unplugged");
+    else if (*device->lessee)
+        snprintf(buffer, n, "leased to %s", device->lessee);
     else if (*device->holder)
         snprintf(buffer, n, "held by %s", device->holder);
     else if (!strcmp(device->policy, "off"))

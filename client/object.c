@@ -43,7 +43,8 @@ static const struct property device_properties[] = {
     ROW(device, armed, "Armed", bool),       ROW(device, seen, "Seen", string),
     ROW(device, verdict, "Verdict", string), ROW(device, rule, "Rule", string),
     ROW(device, reason, "Reason", string),   ROW(device, advice, "Advice", string),
-    ROW(device, holder, "Holder", string),   ROW(device, seen_at_us, "SeenAt", time),
+    ROW(device, holder, "Holder", string),   ROW(device, lessee, "Lessee", string),
+    ROW(device, seen_at_us, "SeenAt", time),
 };
 INTERFACE(device, WIPYD_DEVICE_INTERFACE);
 

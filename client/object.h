@@ -10,7 +10,7 @@
 struct device {
     char *path, *name, *node, *job, *chip, *mac, *board, *release;
     char *slot, *adapter, *serial, *label, *policy, *policy_from, *seen, *verdict, *rule, *reason, *advice,
-        *holder;
+        *holder, *lessee;
     uint64_t flash_bytes, seen_at_us;
     bool present, armed;
 };

@@ -377,6 +377,12 @@ static void wrong_option(struct parse *parse, int c, const char *word) {
         mistake(parse, "%s is no option.", word);
 }
 
+static bool takes_command(const char *word) {
+    const struct verb *verb = verb_find(&verbs, word);
+
+    return verb && verb->takes_command;
+}
+
 /* Leaves the words that are no options at argv's front, behind the program's name, and gives the first one's
  * place. getopt tells them in their order ('-' before the letters): what --board takes depends on the verb.
  */
@@ -399,8 +405,11 @@ static char **read_options(struct parse *parse, int argc, char **argv) {
             wrong_option(parse, c, argv[optind - 1]);
         }
     }
-    while (optind < argc) /* behind a "--" */
-        argv[++n_words] = argv[optind++];
+    if (n_words && !strcmp(argv[optind - 1], "--") && takes_command(argv[1]))
+        parse->client->options.command = argv + optind;
+    else
+        while (optind < argc) /* behind a "--" */
+            argv[++n_words] = argv[optind++];
     argv[n_words + 1] = NULL;
     return argv + 1;
 }
@@ -420,6 +429,8 @@ static void check_verb(struct parse *parse, const struct verb *verb, char **argu
         mistake(parse, "%s needs: %s", verb->name, verb->arguments);
     if (n > verb->max_arguments)
         mistake(parse, "%s doesn't take '%s'.", verb->name, arguments[verb->max_arguments - named]);
+    if (parse->client->options.command && !*parse->client->options.command)
+        mistake(parse, "%s needs a COMMAND behind the --.", verb->name);
 }
 
 /* "firmware show": the verb's own verb, which takes a word away from the arguments. */

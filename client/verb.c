@@ -93,6 +93,19 @@ static const struct verb rows[] = {
         .run = verb_look,
     },
     {
+        .name = "lease",
+        .arguments = "DEVICE [WHY] [-- COMMAND [ARGUMENT...]]",
+        .summary = "Have the port to yourself, for an editor or a terminal",
+        .details = DEVICE_HELP
+        "wipyd leaves the port alone until Ctrl-C, or until COMMAND ends, whose exit code is then\n"
+        "wipyctl's: 126 when it can't be run, 127 when there is none, 128 and its number when a\n"
+        "signal ended it. WHY is what others are shown who want the port.\n",
+        .takes_command = true,
+        .min_arguments = 1,
+        .max_arguments = 2,
+        .run = verb_lease,
+    },
+    {
         .name = "explain",
         .arguments = "DEVICE",
         .summary = "Say why the device is treated as it is",

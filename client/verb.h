@@ -13,6 +13,7 @@ struct verb {
     const char *details;   /* the rest of its --help, may be NULL */
     unsigned options;      /* which of the OPTION_FOR_* in options.h it takes */
     bool is_long;          /* what it prints for people may go to a pager */
+    bool takes_command;    /* behind a "--" */
     int min_arguments, max_arguments;
     enum exit_code (*run)(struct client *client, char **arguments); /* the bus is open; NULL ends */
     const struct verb_table *verbs; /* of its own, instead of run; the first is meant when none is named */
@@ -34,6 +35,7 @@ enum exit_code verb_status(struct client *client, char **arguments);
 enum exit_code verb_list(struct client *client, char **arguments);
 enum exit_code verb_info(struct client *client, char **arguments);
 enum exit_code verb_flash(struct client *client, char **arguments);
+enum exit_code verb_lease(struct client *client, char **arguments);
 enum exit_code verb_look(struct client *client, char **arguments);
 enum exit_code verb_explain(struct client *client, char **arguments);
 enum exit_code verb_policy(struct client *client, char **arguments);

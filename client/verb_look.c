@@ -6,8 +6,9 @@
 #include "client/verb.h"
 #include "proto/names.h"
 
-/* Listening, asking for a ROM, and asking the firmware take their time one after the other. */
-#define LOOK_SECONDS 120
+/* A person who is asked for a password, then listening, asking for a ROM, and asking the firmware take their
+ * time one after the other. */
+#define LOOK_SECONDS 250
 
 static int append(sd_bus_message *call, const struct options *options) {
     int r = sd_bus_message_open_container(call, 'a', "{sv}");

@@ -31,6 +31,11 @@ _wipyctl() {
                 COMPREPLY+=("$line")
             done < <(compgen -f -- "${cur#"$kept"}")
             continue
+        elif [[ $line == :commands ]]; then
+            while IFS= read -r line; do
+                COMPREPLY+=("$line")
+            done < <(compgen -c -- "${cur#"$kept"}" | sort -u)
+            continue
         fi
         line=${line%%$'\t'*}
         if [[ $line == "$cur"* ]]; then

@@ -12,7 +12,7 @@ from harness import CONFIG, MB, Bench, lived_in_flash, takes, wait_for
 from test_client import bus_without_daemon, check_told, check_told_in_json, wipyctl
 
 KB200 = dict(app_bytes=200_000)
-VERBS = ["look", "explain", "policy", "arm", "disarm", "label", "board", "slot", "history", "backup"]
+VERBS = ["look", "lease", "explain", "policy", "arm", "disarm", "label", "board", "slot", "history", "backup"]
 OWN_VERBS = {"board": ["list", "show", "pin", "unpin", "forget"], "slot": ["list", "forget"],
              "backup": ["list", "export", "restore"]}
 NO_MAC = "02:00:00:00:00:99"  # of no board here
