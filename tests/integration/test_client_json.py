@@ -1,6 +1,7 @@
 """What wipyctl says to scripts: each verb's --json against its schema, each exit code, and doctor."""
 import json
 import os
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -74,6 +75,11 @@ def test_json_of_every_verb_is_as_its_schema_says():
         bench.board.download()
         bench.json("backup restore", "board")
         bench.json("look", "board")
+        lease = bench.start_ctl("lease", "board", "--json=short")
+        schema.check("lease", json.loads(lease.stdout.readline()))
+        bench.seen.add("lease")
+        lease.send_signal(signal.SIGINT)
+        assert lease.wait(20) == 0
         bench.json("explain", "board")
         for arguments in (["--default", "ask"], ["board", "wipy"], [mac, "any"], ["board"], ["--default"], []):
             bench.json("policy", *arguments)

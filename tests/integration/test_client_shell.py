@@ -114,6 +114,7 @@ def test_bash():
         types(terminal, "wipyctl slot forget pci\t", f"wipyctl slot forget {bench.slot(bench.board)}")
         types(terminal, "wipyctl flash --slot=lef\t", "wipyctl flash --slot=left\\ bench")
         types(terminal, "wipyctl --json=sh\t", "wipyctl --json=short")
+        types(terminal, "wipyctl lease ttyUSB7 -- wipysi\t", "wipyctl lease ttyUSB7 -- wipysim")
         types(terminal, "wipyctl flash ttyUSB7 oth\t", "wipyctl flash ttyUSB7 other.tar.gz")
 
 
@@ -129,6 +130,7 @@ def test_zsh():
         terminal.wait(lambda shown: shown == "$")
         check_shell(terminal, bench)
         types(terminal, "wipyctl board show 30\t", f"wipyctl board show {MAC}")
+        types(terminal, "wipyctl lease ttyUSB7 -- wipysi\t", "wipyctl lease ttyUSB7 -- wipysim")
 
 
 @takes(5)
@@ -147,6 +149,7 @@ def test_fish():
         assert completed("wipyctl exp") == ["explain"]
         assert completed("wipyctl firmware ref") == ["refresh"]
         assert completed("wipyctl info tt") == ["ttyUSB7"]
+        assert completed("wipyctl lease ttyUSB7 -- wipysi") == ["wipysim"]
         assert completed("wipyctl board show 30") == [MAC]
         assert completed("wipyctl cancel ") == ["1"]
         assert completed("wipyctl flash --no-bl") == ["--no-block"]
