@@ -154,7 +154,7 @@ int lease_begin(sd_bus_message *message, void *object, sd_bus_error *error) {
     if (count(service, service->caller.uid, &fault) != WIPYD_ERROR_NONE)
         return service_set_error(error, fault.code, fault.story);
     r = new_lease(service, device, message, &lease);
-    if (r < 0)
+    if (!lease)
         return r;
     describe(&service->caller, why, lessee, sizeof lessee);
     if (fleet_lease(service->fleet, device, lessee, &fault) != WIPYD_ERROR_NONE) {

@@ -12,8 +12,8 @@
 
 #include "daemon/bus/objects.h"
 
-/* A method's handler, for a device. */
-int lease_begin(sd_bus_message *message, void *device, sd_bus_error *error);
+/* A method's handler; object: the device. */
+int lease_begin(sd_bus_message *message, void *object, sd_bus_error *error);
 /* Something about the device has changed: replies when its port is closed. */
 void lease_look_after(struct service *service, const struct fleet_device *device);
 /* The device goes away; NULL: all of them do, and the fleet isn't told. */
