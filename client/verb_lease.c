@@ -24,8 +24,6 @@
 #define EXIT_NO_COMMAND 127
 #define EXIT_SIGNAL     128
 
-extern char **environ;
-
 /* ---- taking it ------------------------------------------------------------------------------- */
 
 /* A command's name is the person's choice, but not as a reason: one that wouldn't do is not used. */
