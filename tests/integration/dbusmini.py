@@ -144,7 +144,7 @@ class Connection:
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.connect("\0" + parts["abstract"] if "abstract" in parts else parts["path"])
         self.destination, self.serial = destination, 0
-        self.buffer, self.fds = b"", []
+        self.buffer, self.fds, self.handed_over = b"", [], []
         self.replies, self.signals, self.calls = {}, [], []
         self._authenticate()
         self.name, = self.call("/org/freedesktop/DBus", "org.freedesktop.DBus", "Hello",
@@ -294,6 +294,7 @@ class Connection:
         fields = dict(reader.get("a(yv)"))
         n_fds = fields.get(9, 0)
         fds, self.fds = self.fds[:n_fds], self.fds[n_fds:]  # from here on they are the caller's
+        self.handed_over = fds
         reader = Reader(self.buffer[body_at:body_at + body_size], fds)
         message = Message(kind, fields, [reader.get(one) for one in split(fields.get(8, ""))],
                           *struct.unpack_from("<I", self.buffer, 8), self.buffer[2])

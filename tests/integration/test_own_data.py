@@ -203,7 +203,8 @@ class Life:
                 path, = self.bench.bus.call(self.bench.device_path(board), DEVICE, "Flash", "a{sv}",
                                             {"version": Variant("s", release)})
         except DBusError as error:
-            assert error.name == OURS + "DeviceBusy", error  # one that was cut off has just gone on
+            # One that was cut off has just gone on; or udev hasn't told yet that it was unplugged.
+            assert error.name in (OURS + "DeviceBusy", OURS + "PortGone"), error
             return
         id_ = int(path.rpartition("/")[2])
         assert id_ not in self.begun, path
