@@ -4,6 +4,7 @@
 usage: run.py [-k PATTERN]     only tests whose program or name contains PATTERN
 """
 import argparse
+import concurrent.futures
 import os
 import pathlib
 import re
@@ -17,7 +18,7 @@ INTEGRATION_LIMIT_S = 30 * 60
 
 
 def run_unit(program):
-    """One cmocka program, in TAP. Gives (passed, failed, skipped)."""
+    """One cmocka program, in TAP. Gives (passed, failed, skipped) and the lines to show."""
     env = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="TAP")
     try:
         done = subprocess.run([program], cwd=ROOT, env=env, capture_output=True, text=True, errors="replace",
@@ -34,12 +35,10 @@ def run_unit(program):
     if not passed and not failed and not skipped:
         failed = 1  # a program that tests nothing is no test
     mark = "FAIL" if failed else "ok"
-    print(f"{mark:5}{program.name}: {passed} passed" + (f", {failed} failed" if failed else "") +
-          (f", {skipped} skipped" if skipped else ""), flush=True)
-    for line in out.splitlines():
-        if failed or re.search("skip", line, re.I):
-            print("     " + line)
-    return passed, failed, skipped
+    lines = [f"{mark:5}{program.name}: {passed} passed" + (f", {failed} failed" if failed else "") +
+             (f", {skipped} skipped" if skipped else "")]
+    lines += ["     " + line for line in out.splitlines() if failed or re.search("skip", line, re.I)]
+    return (passed, failed, skipped), lines
 
 
 def run_integration(pattern):
@@ -68,10 +67,13 @@ def main():
     pattern = parser.parse_args().pattern
     totals = [0, 0, 0]
 
-    for program in sorted((ROOT / BUILD / "unit").glob("test_*")):
-        if program.suffix or pattern not in program.name:
-            continue
-        totals = [a + b for a, b in zip(totals, run_unit(program))]
+    programs = [program for program in sorted((ROOT / BUILD / "unit").glob("test_*"))
+                if not program.suffix and pattern in program.name]
+    # Most of them wait for time to pass: one a core.
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for counts, lines in pool.map(run_unit, programs):
+            print("\n".join(lines), flush=True)
+            totals = [a + b for a, b in zip(totals, counts)]
     totals = [a + b for a, b in zip(totals, run_integration(pattern))]
 
     passed, failed, skipped = totals
