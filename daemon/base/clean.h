@@ -2,6 +2,7 @@
 
 /* Cleanup attributes for what the stack owns: `cleanup(free_p) char *text = NULL;` */
 
+#include <dirent.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -15,6 +16,11 @@ static inline void free_p(void *pointer) {
 static inline void close_fd_p(int *fd) {
     if (*fd >= 0)
         close(*fd);
+}
+
+static inline void close_dir_p(DIR **dir) {
+    if (*dir)
+        closedir(*dir);
 }
 
 /* Moves ownership out of a cleaned-up pointer. */

@@ -54,11 +54,6 @@ static bool is_leftover(const char *name, const uint32_t *jobs, unsigned n) {
     return true;
 }
 
-static void close_dir_p(DIR **dir) {
-    if (*dir)
-        closedir(*dir);
-}
-
 static int remove_leftovers(const struct spool *spool, const char *folder, const uint32_t *jobs, unsigned n) {
     cleanup(close_dir_p) DIR *dir = opendir(folder);
     const struct dirent *entry;

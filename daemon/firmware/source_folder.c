@@ -13,11 +13,6 @@
 
 #define PACKAGE_SUFFIX ".tar.gz"
 
-static void close_dir_p(DIR **dir) {
-    if (*dir)
-        closedir(*dir);
-}
-
 static bool is_package_name(const char *name) {
     size_t length = strlen(name), suffix = strlen(PACKAGE_SUFFIX);
 

@@ -27,11 +27,6 @@ const char *backup_part_file(enum backup_part part) {
     return names[part].file;
 }
 
-static void close_dir_p(DIR **dir) {
-    if (*dir)
-        closedir(*dir);
-}
-
 /* Reads exactly size bytes of a file in dir; NULL when it has another size or can't be read. */
 static uint8_t *read_exactly(int dir, const char *name, uint32_t size) {
     cleanup(close_fd_p) int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);

@@ -16,11 +16,6 @@ enum { CONFIG_BYTES = 0x1000, SECTOR_BYTES = 0x1000, PART_BYTES_MAX = 0x10000 };
 
 #define MAC_HEX 12
 
-static void close_dir_p(DIR **dir) {
-    if (*dir)
-        closedir(*dir);
-}
-
 /* ---- names ----------------------------------------------------------------------------------- */
 
 static int hex_value(char c) {

@@ -14,11 +14,6 @@ static void close_file_p(FILE **file) {
         fclose(*file);
 }
 
-static void close_dir_p(DIR **dir) {
-    if (*dir)
-        closedir(*dir);
-}
-
 /* The pid that has an flock on the node: "4: FLOCK  ADVISORY  WRITE 4711 00:18:5 0 EOF", device in hex, inode
  * decimal, -> before the type for those that wait. 0 when there is none. */
 static pid_t find_locker(const struct stat *node) {
