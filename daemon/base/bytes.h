@@ -2,6 +2,7 @@
 
 /* Little-endian integers in byte strings (the ESP32's and its loader's order), hex, and text that was cut. */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -33,6 +34,25 @@ static inline void hex_encode(const uint8_t *bytes, size_t size, char *text) {
         text[2 * i + 1] = "0123456789abcdef"[bytes[i] & 15];
     }
     text[2 * size] = 0;
+}
+
+/* Of one digit, in either case; -1: it is none. */
+static inline int hex_value(char c) {
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
+/* Printable ASCII without blanks, as in a URL or a release. */
+static inline bool is_graphic_text(const char *text) {
+    for (; *text; text++)
+        if (*text <= ' ' || *text > '~')
+            return false;
+    return true;
 }
 
 /* Takes off what a cut has left of a character in UTF-8: the bus carries nothing but whole ones. */

@@ -12,6 +12,8 @@
 #include <strings.h>
 #include <syslog.h>
 
+#include "daemon/base/bytes.h"
+
 #define STATE_DIRECTORY_DEFAULT "/var/lib/wipyd"
 
 /* ---- keys: the one list ---------------------------------------------------------------------- */
@@ -149,13 +151,6 @@ static int replace_text(char **text, const char *value) {
     return 0;
 }
 
-static bool is_printable(const char *text) {
-    for (; *text; text++)
-        if (*text <= ' ' || *text > '~')
-            return false;
-    return true;
-}
-
 static bool has_prefix(const char *text, const char *prefix) {
     return strncasecmp(text, prefix, strlen(prefix)) == 0;
 }
@@ -196,7 +191,7 @@ static const char *parse_source(const char *value, enum config_source_kind *ret_
     } else {
         if (!has_prefix(url, "https://") && !has_prefix(url, "http://"))
             return "a URL that begins with https:// or http:// is wanted";
-        if (!is_printable(url))
+        if (!is_graphic_text(url))
             return "a URL without blanks is wanted";
     }
     if (strlen(url) > URL_BYTES_MAX)
@@ -343,7 +338,7 @@ static enum wipyd_error set_key(struct reading *reading, const struct key *key, 
         }
         break;
     case KEY_PROXY:
-        if (!is_printable(value))
+        if (!is_graphic_text(value))
             return fail_value(reading, key, value, "a URL without blanks is wanted");
         r = replace_text(field(config, key), value);
         break;

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/base/bytes.h"
 #include "daemon/bus/objects.h"
 #include "proto/names.h"
 
@@ -37,13 +38,6 @@ static int set_label(sd_bus_message *message, void *userdata, sd_bus_error *erro
     return r < 0 ? r : put(message, &board, error);
 }
 
-static bool is_graphic(const char *text) {
-    for (; *text; text++)
-        if (*text <= ' ' || *text > '~')
-            return false;
-    return true;
-}
-
 static int pin(sd_bus_message *message, void *userdata, sd_bus_error *error) {
     struct board_record board = *(const struct board_record *)userdata;
     const char *release;
@@ -55,7 +49,7 @@ static int pin(sd_bus_message *message, void *userdata, sd_bus_error *error) {
         return sd_bus_error_setf(error, wipyd_error_bus_name(WIPYD_ERROR_INVALID_ARGUMENT),
                                  "a release has at most %zu bytes, not %zu", sizeof board.pin - 1,
                                  strlen(release));
-    if (!is_graphic(release))
+    if (!is_graphic_text(release))
         return service_set_error(error, WIPYD_ERROR_INVALID_ARGUMENT,
                                  "a release is printable ASCII without spaces");
     snprintf(board.pin, sizeof board.pin, "%s", release);

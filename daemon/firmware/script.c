@@ -5,6 +5,8 @@
 #include <string.h>
 #include <yajl/yajl_tree.h>
 
+#include "daemon/base/bytes.h"
+
 /* yajl frees its tree by recursion: this many brackets in all bound the depth, whatever strings or comments
  * hold. */
 #define BRACKETS_MAX 1024u
@@ -44,16 +46,6 @@ const struct firmware_script_area *firmware_script_area(const struct firmware_sc
         if (!strcmp(script->areas[i].name, name))
             return &script->areas[i];
     return NULL;
-}
-
-static int hex_value(char c) {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
 }
 
 /* "0x1000" or "1000", as Pycom's int(text, 16) takes them; no sign, no blanks, nothing above 32 bits. */

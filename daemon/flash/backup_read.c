@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "daemon/base/bytes.h"
 #include "daemon/flash/backup.h"
 
 /* No area of a Pycom layout has more, nor can the config block have another size (facts/pycom.md 2.7). */
@@ -17,16 +18,6 @@ enum { CONFIG_BYTES = 0x1000, SECTOR_BYTES = 0x1000, PART_BYTES_MAX = 0x10000 };
 #define MAC_HEX 12
 
 /* ---- names ----------------------------------------------------------------------------------- */
-
-static int hex_value(char c) {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
 
 /* "30:AE:a4:01:02:03" -> the folder "30aea4010203". */
 static bool mac_to_folder(const char *mac, char ret[static MAC_HEX + 1]) {
