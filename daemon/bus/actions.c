@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/base/bytes.h"
 #include "daemon/bus/objects.h"
 #include "daemon/firmware/version.h"
 #include "proto/names.h"
@@ -34,15 +35,10 @@ struct row {
     describe_fn describe; /* NULL: there is nothing to say */
 };
 
-/* Of text that the caller wrote, the part that fits, in whole characters: the bus takes no others. */
+/* Of text that the caller wrote, the part that fits, in whole characters. */
 static void copy_cut(char *ret, size_t size, const char *text) {
-    size_t length = strlen(text);
-
-    if (length >= size)
-        for (length = size - 1; length > 0 && ((unsigned char)text[length] & 0xc0) == 0x80;)
-            length--;
-    memcpy(ret, text, length);
-    ret[length] = 0;
+    snprintf(ret, size, "%s", text);
+    trim_cut_text(ret);
 }
 
 /* ---- devices --------------------------------------------------------------------------------- */
