@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "daemon/base/log.h"
+#include "daemon/base/regular.h"
 
 #define ENDING         ".tar.gz"
 #define TEMPORARY      ".new-" /* the name of the file that is to be follows */
@@ -239,24 +240,16 @@ void spool_put(struct spool *spool, uint32_t job, int fd, uint64_t bytes, void (
 
 /* ---- open and remove ------------------------------------------------------------------------- */
 
-/* Not blocking on what somebody put there: a FIFO, a device. */
 int spool_open_file(struct spool *spool, uint32_t job, int *ret, uint64_t *ret_bytes) {
-    cleanup(close_fd_p) int fd = -1;
     char name[SPOOL_NAME_MAX];
     struct stat st;
+    int r;
 
     name_file(job, name);
-    fd = openat(spool->folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0)
-        return -errno;
-    if (fstat(fd, &st) < 0)
-        return -errno;
-    if (!S_ISREG(st.st_mode))
-        return -EUCLEAN;
-    *ret_bytes = (uint64_t)st.st_size;
-    *ret = fd;
-    fd = -1;
-    return 0;
+    r = regular_open(spool->folder, name, ret, &st);
+    if (r == 0)
+        *ret_bytes = (uint64_t)st.st_size;
+    return r;
 }
 
 /* Not synced: one that comes back is removed as a leftover. */

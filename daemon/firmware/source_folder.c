@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "daemon/base/regular.h"
 #include "daemon/firmware/archive.h"
 
 #define PACKAGE_SUFFIX ".tar.gz"
@@ -117,21 +118,14 @@ void firmware_folder_recall(struct firmware_folder *folder, const char *text) {
 static int open_package(const char *path, const char *name) {
     cleanup(close_fd_p) int folder = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     struct stat status;
-    int fd, r = 0;
+    int fd, r;
 
     if (folder < 0)
         return -errno;
-    fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    if (fstat(fd, &status) < 0)
-        r = -errno;
-    else if (!S_ISREG(status.st_mode))
-        r = -EINVAL;
-    if (r == 0)
-        return fd;
-    close(fd);
-    return r;
+    r = regular_open(folder, name, &fd, &status);
+    if (r < 0)
+        return r == -EUCLEAN ? -EINVAL : r;
+    return fd;
 }
 
 static int copy_bytes(int from, int to, uint64_t bytes_max, uint64_t *ret_bytes) {

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "daemon/base/bytes.h"
+#include "daemon/base/regular.h"
 #include "proto/names.h"
 
 #define ENDING      ".tar.gz"
@@ -81,21 +82,10 @@ int store_file_stat(const struct store_folder *folder, const char *name, uint64_
     return S_ISREG(st.st_mode) && (uint64_t)st.st_size == bytes ? 0 : -EUCLEAN;
 }
 
-/* Not blocking on what somebody put there: a FIFO, a device. */
 int store_file_open(const struct store_folder *folder, const char *name, int *ret) {
-    cleanup(close_fd_p) int fd =
-        openat(folder->fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
     struct stat st;
 
-    if (fd < 0)
-        return -errno;
-    if (fstat(fd, &st) < 0)
-        return -errno;
-    if (!S_ISREG(st.st_mode))
-        return -EUCLEAN;
-    *ret = fd;
-    fd = -1;
-    return 0;
+    return regular_open(folder->fd, name, ret, &st);
 }
 
 static int write_all(int fd, const struct store_bytes *bytes) {

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "daemon/base/bytes.h"
+#include "daemon/base/regular.h"
 #include "daemon/flash/backup.h"
 
 /* No area of a Pycom layout has more, nor can the config block have another size (facts/pycom.md 2.7). */
@@ -250,23 +251,17 @@ static bool is_size_right(enum backup_part part, off_t size) {
 /* name is for the story. */
 static enum wipyd_error open_part(int generation, const char *name, enum backup_part part, int *ret,
                                   uint32_t *ret_size, struct fault *fault) {
-    /* A FIFO must not hold us up until somebody writes to it. */
-    cleanup(close_fd_p) int fd =
-        openat(generation, backup_part_file(part), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    cleanup(close_fd_p) int fd = -1;
     struct stat st;
-    int r;
+    int r = regular_open(generation, backup_part_file(part), &fd, &st);
 
-    if (fd < 0) {
-        r = -errno;
-        if (is_none(r))
-            return fault_set(fault, WIPYD_ERROR_BACKUP_INVALID, "%s has no %s", name, backup_part_word(part));
-        return fault_errno(fault, r, "opening %s of %s", backup_part_file(part), name);
-    }
-    if (fstat(fd, &st) < 0)
-        return fault_errno(fault, -errno, "looking at %s of %s", backup_part_file(part), name);
-    if (!S_ISREG(st.st_mode))
+    if (is_none(r))
+        return fault_set(fault, WIPYD_ERROR_BACKUP_INVALID, "%s has no %s", name, backup_part_word(part));
+    if (r == -EUCLEAN)
         return fault_set(fault, WIPYD_ERROR_BACKUP_INVALID, "%s of %s is no file", backup_part_file(part),
                          name);
+    if (r < 0)
+        return fault_errno(fault, r, "opening %s of %s", backup_part_file(part), name);
     if (!is_size_right(part, st.st_size))
         return fault_set(fault, WIPYD_ERROR_BACKUP_INVALID, "%s of %s has %lld bytes", backup_part_file(part),
                          name, (long long)st.st_size);
