@@ -1,10 +1,6 @@
 #include "client/live.h"
 
 #include <errno.h>
-#include <stdio.h>
-
-#include "client/bus.h"
-#include "proto/names.h"
 
 static int read_interface(struct live *live, const char *path, sd_bus_message *m, bool is_new) {
     const struct interface *interface;
@@ -71,24 +67,10 @@ static int on_removed(sd_bus_message *m, void *userdata, sd_bus_error *error) {
 }
 
 enum exit_code live_open(struct live *live, const struct client *client) {
-    static const struct {
-        const char *rule;
-        sd_bus_message_handler_t handler;
-    } rules[] = {
-        { "interface='org.freedesktop.DBus.Properties',member='PropertiesChanged'", on_changed },
-        { "interface='org.freedesktop.DBus.ObjectManager',member='InterfacesAdded'", on_added },
-        { "interface='org.freedesktop.DBus.ObjectManager',member='InterfacesRemoved'", on_removed },
-    };
     enum exit_code code = watch_open(&live->watch, client);
 
-    for (size_t i = 0; code == EXIT_DONE && i < sizeof(rules) / sizeof(rules[0]); i++) {
-        cleanup(free_p) char *rule = NULL;
-        int r = asprintf(&rule, "type='signal',sender='" WIPYD_BUS_NAME "',%s", rules[i].rule);
-
-        r = r < 0 ? -ENOMEM : sd_bus_add_match(client->bus, NULL, rule, rules[i].handler, live);
-        if (r < 0)
-            code = bus_failure(client, NULL, r);
-    }
+    if (code == EXIT_DONE)
+        code = watch_objects(&live->watch, on_changed, on_added, on_removed, live);
     return code == EXIT_DONE ? objects_load(client, &live->objects) : code;
 }
 

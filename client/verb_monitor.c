@@ -1,4 +1,3 @@
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -218,28 +217,6 @@ static void print_present(struct monitor *monitor, const struct list *list,
     }
 }
 
-static enum exit_code listen(struct monitor *monitor, const struct client *client) {
-    static const struct {
-        const char *rule;
-        sd_bus_message_handler_t handler;
-    } rules[] = {
-        { "interface='org.freedesktop.DBus.Properties',member='PropertiesChanged'", on_changed },
-        { "interface='org.freedesktop.DBus.ObjectManager',member='InterfacesAdded'", on_added },
-        { "interface='org.freedesktop.DBus.ObjectManager',member='InterfacesRemoved'", on_removed },
-    };
-    enum exit_code code = watch_open(&monitor->watch, client);
-
-    for (size_t i = 0; code == EXIT_DONE && i < sizeof(rules) / sizeof(rules[0]); i++) {
-        cleanup(free_p) char *rule = NULL;
-        int r = asprintf(&rule, "type='signal',sender='" WIPYD_BUS_NAME "',%s", rules[i].rule);
-
-        r = r < 0 ? -ENOMEM : sd_bus_add_match(client->bus, NULL, rule, rules[i].handler, monitor);
-        if (r < 0)
-            code = bus_failure(client, NULL, r);
-    }
-    return code;
-}
-
 /* News that comes while the present state is fetched waits until the loop runs: nothing is lost between. */
 enum exit_code verb_monitor(struct client *client, char **arguments) {
     struct objects objects = { 0 };
@@ -252,7 +229,9 @@ enum exit_code verb_monitor(struct client *client, char **arguments) {
         return monitor_view(client);
     if (client->options.json)
         client->options.json = JSON_SHORT; /* a line per object, the last error too */
-    code = listen(&monitor, client);
+    code = watch_open(&monitor.watch, client);
+    if (code == EXIT_DONE)
+        code = watch_objects(&monitor.watch, on_changed, on_added, on_removed, &monitor);
     if (code == EXIT_DONE)
         code = objects_load(client, &objects);
     if (code == EXIT_DONE) {

@@ -1,6 +1,8 @@
 #include "client/watch.h"
 
+#include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 
 #include "client/bus.h"
 #include "client/failure.h"
@@ -70,6 +72,29 @@ enum exit_code watch_open(struct watch *watch, const struct client *client) {
                                 "/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local", "Disconnected",
                                 on_disconnected, watch);
     return r < 0 ? bus_failure(client, NULL, r) : EXIT_DONE;
+}
+
+enum exit_code watch_objects(struct watch *watch, sd_bus_message_handler_t on_changed,
+                             sd_bus_message_handler_t on_added, sd_bus_message_handler_t on_removed,
+                             void *userdata) {
+    const struct {
+        const char *rule;
+        sd_bus_message_handler_t handler;
+    } rules[] = {
+        { "interface='org.freedesktop.DBus.Properties',member='PropertiesChanged'", on_changed },
+        { "interface='org.freedesktop.DBus.ObjectManager',member='InterfacesAdded'", on_added },
+        { "interface='org.freedesktop.DBus.ObjectManager',member='InterfacesRemoved'", on_removed },
+    };
+
+    for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
+        cleanup(free_p) char *rule = NULL;
+        int r = asprintf(&rule, "type='signal',sender='" WIPYD_BUS_NAME "',%s", rules[i].rule);
+
+        r = r < 0 ? -ENOMEM : sd_bus_add_match(watch->client->bus, NULL, rule, rules[i].handler, userdata);
+        if (r < 0)
+            return bus_failure(watch->client, NULL, r);
+    }
+    return EXIT_DONE;
 }
 
 int watch_run(struct watch *watch) {

@@ -25,6 +25,10 @@ struct watch {
 /* From here until watch_close() a Ctrl-C is kept for watch_run(). Messages are dispatched in watch_run()
  * alone. */
 must_check enum exit_code watch_open(struct watch *watch, const struct client *client);
+/* Asks for all news of the daemon's objects, in an opened watch. */
+must_check enum exit_code watch_objects(struct watch *watch, sd_bus_message_handler_t on_changed,
+                                        sd_bus_message_handler_t on_added,
+                                        sd_bus_message_handler_t on_removed, void *userdata);
 /* What watch_over() was told: an enum watch_end, or a negative errno. */
 int watch_run(struct watch *watch);
 /* Ends watch_run(); the first word counts. (Not sd_event_exit(): that would close the bus.) */
