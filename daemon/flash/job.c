@@ -503,10 +503,6 @@ struct firmware_package *flash_job_package(const struct flash_job *job) {
     return job->package;
 }
 
-const char *flash_job_package_name(const struct flash_job *job) {
-    return job->package_name;
-}
-
 const struct flash_piece *flash_job_pieces(const struct flash_job *job, unsigned *n) {
     *n = job->n_pieces;
     return job->pieces;
@@ -518,8 +514,4 @@ uint32_t flash_job_id(const struct flash_job *job) {
 
 enum wipyd_job_kind flash_job_kind(const struct flash_job *job) {
     return job->kind;
-}
-
-bool flash_job_is_dry_run(const struct flash_job *job) {
-    return job->dry_run;
 }

@@ -102,8 +102,6 @@ struct flash_job *flash_job_free(struct flash_job *job);
 const struct flash_status *flash_job_status(const struct flash_job *job);
 /* What the listener needs to tell people; borrowed from the job. The package is NULL before it is read. */
 struct firmware_package *flash_job_package(const struct flash_job *job);
-const char *flash_job_package_name(const struct flash_job *job);
 const struct flash_piece *flash_job_pieces(const struct flash_job *job, unsigned *n);
 uint32_t flash_job_id(const struct flash_job *job);
 enum wipyd_job_kind flash_job_kind(const struct flash_job *job);
-bool flash_job_is_dry_run(const struct flash_job *job);
