@@ -66,15 +66,6 @@ static void judge_line(struct boot_log *log) {
     log->line_size = 0;
 }
 
-static void keep(struct boot_log *log, char c) {
-    if (log->tail_size == BOOT_LOG_TAIL) {
-        memmove(log->tail, log->tail + BOOT_LOG_TAIL / 2, BOOT_LOG_TAIL / 2);
-        log->tail_size = BOOT_LOG_TAIL / 2;
-    }
-    log->tail[log->tail_size++] = c;
-    log->tail[log->tail_size] = 0;
-}
-
 static bool is_text(uint8_t byte) {
     return (byte >= 0x20 && byte < 0x7f) || byte == '\r' || byte == '\n' || byte == '\t';
 }
@@ -86,7 +77,6 @@ void boot_log_feed(struct boot_log *log, const uint8_t *bytes, size_t size) {
             continue;
         }
         log->n_text++;
-        keep(log, (char)bytes[i]);
         if (bytes[i] == '\n' || bytes[i] == '\r') {
             if (log->line_size)
                 judge_line(log);
@@ -105,8 +95,4 @@ void boot_log_feed(struct boot_log *log, const uint8_t *bytes, size_t size) {
         log->verdict = BOOT_LOG_GARBAGE;
     else
         log->verdict = log->said;
-}
-
-const char *boot_log_tail(const struct boot_log *log) {
-    return log->tail;
 }

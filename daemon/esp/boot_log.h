@@ -10,7 +10,6 @@
 #include <stdint.h>
 
 #define BOOT_LOG_LINE_MAX 120
-#define BOOT_LOG_TAIL     512
 
 enum boot_log_verdict {
     BOOT_LOG_NOTHING,  /* no byte came */
@@ -30,15 +29,11 @@ struct boot_log {
     int boot_value;                /* of "boot:0x13": 0x13; -1 none seen */
     size_t n_text, n_garbage;      /* bytes */
     char quote[BOOT_LOG_LINE_MAX]; /* the line that decided, printable ASCII only */
-    /* what the text alone says, the line being collected, and the last text as it came */
+    /* what the text alone says, and the line being collected */
     enum boot_log_verdict said;
     char line[BOOT_LOG_LINE_MAX];
     size_t line_size;
-    char tail[BOOT_LOG_TAIL + 1];
-    size_t tail_size;
 };
 
 void boot_log_reset(struct boot_log *log);
 void boot_log_feed(struct boot_log *log, const uint8_t *bytes, size_t size);
-/* The last text, printable characters and line ends only, NUL-terminated; borrowed. */
-const char *boot_log_tail(const struct boot_log *log);

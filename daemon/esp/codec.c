@@ -135,40 +135,6 @@ void esp_request_md5(struct esp_request *ret, const struct esp_loader *loader, u
     ret->timeout_ms = scaled_timeout(size, TIMEOUT_MD5_PER_MB);
 }
 
-enum esp_opcode esp_request_opcode(const struct esp_request *request) {
-    return (enum esp_opcode)request->head[1];
-}
-
-const char *esp_opcode_name(enum esp_opcode opcode) {
-    switch (opcode) {
-    case ESP_FLASH_BEGIN:
-        return "FLASH_BEGIN";
-    case ESP_FLASH_DATA:
-        return "FLASH_DATA";
-    case ESP_SYNC:
-        return "SYNC";
-    case ESP_WRITE_REG:
-        return "WRITE_REG";
-    case ESP_READ_REG:
-        return "READ_REG";
-    case ESP_SPI_SET_PARAMS:
-        return "SPI_SET_PARAMS";
-    case ESP_SPI_ATTACH:
-        return "SPI_ATTACH";
-    case ESP_READ_FLASH_SLOW:
-        return "READ_FLASH_SLOW";
-    case ESP_CHANGE_BAUDRATE:
-        return "CHANGE_BAUDRATE";
-    case ESP_DEFL_BEGIN:
-        return "FLASH_DEFL_BEGIN";
-    case ESP_DEFL_DATA:
-        return "FLASH_DEFL_DATA";
-    case ESP_SPI_FLASH_MD5:
-        return "SPI_FLASH_MD5";
-    }
-    return "unknown command";
-}
-
 size_t esp_request_frame_max(const struct esp_request *request) {
     return SLIP_ENCODED_MAX(request->head_size + request->body_size);
 }

@@ -190,7 +190,6 @@ static void verdict_moves_while_text_comes(void **state) {
     boot_log_reset(&log);
     assert_int_equal(log.verdict, BOOT_LOG_NOTHING);
     assert_int_equal(log.boot_value, -1);
-    assert_string_equal(boot_log_tail(&log), "");
     assert_string_equal(log.quote, "");
 }
 
@@ -203,27 +202,8 @@ static void endless_line_is_cut(void **state) {
         feed(&log, "x", 1);
     assert_int_equal(log.verdict, BOOT_LOG_FIRMWARE);
     assert_int_equal(strlen(log.quote), BOOT_LOG_LINE_MAX - 1);
-    assert_true(strlen(boot_log_tail(&log)) <= BOOT_LOG_TAIL);
     feed(&log, "\r\nwaiting for download\r\n", 24);
     assert_int_equal(log.verdict, BOOT_LOG_DOWNLOAD);
-}
-
-static void tail_keeps_the_last_text(void **state) {
-    struct boot_log log;
-    const char *tail;
-    char line[32];
-
-    (void)state;
-    boot_log_reset(&log);
-    for (int i = 0; i < 1000; i++) {
-        feed(&log, "\x80", 1);
-        feed(&log, line, (size_t)snprintf(line, sizeof line, "line %d\r\n", i));
-    }
-    tail = boot_log_tail(&log);
-    assert_true(strlen(tail) <= BOOT_LOG_TAIL);
-    assert_true(strlen(tail) >= BOOT_LOG_TAIL / 2);
-    assert_string_equal(tail + strlen(tail) - 20, "line 998\r\nline 999\r\n");
-    assert_null(strchr(tail, '\x80'));
 }
 
 static void quote_is_printable(void **state) {
@@ -250,16 +230,18 @@ static void random_bytes_stay_in_bounds(void **state) {
         byte = seed >> 31 ? (uint8_t)(seed >> 16) : (uint8_t)("rst:0xboot>> \r\n"[(seed >> 16) % 15]);
         boot_log_feed(&log, &byte, 1);
         assert_true(log.line_size < sizeof log.line);
-        assert_true(log.tail_size <= BOOT_LOG_TAIL);
     }
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_row_in_one_piece),         cmocka_unit_test(every_row_split_at_every_byte),
-        cmocka_unit_test(every_row_byte_by_byte),         cmocka_unit_test(boot_values_of_an_application),
-        cmocka_unit_test(verdict_moves_while_text_comes), cmocka_unit_test(endless_line_is_cut),
-        cmocka_unit_test(tail_keeps_the_last_text),       cmocka_unit_test(quote_is_printable),
+        cmocka_unit_test(every_row_in_one_piece),
+        cmocka_unit_test(every_row_split_at_every_byte),
+        cmocka_unit_test(every_row_byte_by_byte),
+        cmocka_unit_test(boot_values_of_an_application),
+        cmocka_unit_test(verdict_moves_while_text_comes),
+        cmocka_unit_test(endless_line_is_cut),
+        cmocka_unit_test(quote_is_printable),
         cmocka_unit_test(random_bytes_stay_in_bounds),
     };
 

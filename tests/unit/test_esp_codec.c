@@ -157,8 +157,6 @@ static void requests_have_the_bytes_of_the_transcripts(void **state) {
     esp_request_data(&request, false, 3, ones, sizeof ones, 4096);
     assert_request_hex(&request,
                        "00 03 14 00 ec 00 00 00 04 00 00 00 03 00 00 00 00 00 00 00 00 00 00 00 01 01 01 02");
-    assert_int_equal(esp_request_opcode(&request), ESP_FLASH_DATA);
-    assert_string_equal(esp_opcode_name(esp_request_opcode(&request)), "FLASH_DATA");
 }
 
 static void erase_without_a_write_has_no_blocks(void **state) {
