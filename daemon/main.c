@@ -332,9 +332,8 @@ static int open_records(struct daemon *daemon) {
     if (r < 0)
         return r;
     if (records_open(&daemon->records, database, &fault) != WIPYD_ERROR_NONE ||
-        firmware_store_open(&daemon->store, &daemon->loop, folder, daemon->records, daemon->queue,
-                            &daemon->config, service_store_events(), daemon->service,
-                            &fault) != WIPYD_ERROR_NONE) {
+        firmware_store_open(&daemon->store, folder, daemon->records, daemon->queue, &daemon->config,
+                            service_store_events(), daemon->service, &fault) != WIPYD_ERROR_NONE) {
         log_error("%s", fault.story);
         return -EIO;
     }

@@ -411,15 +411,14 @@ static void free_store_p(struct firmware_store **store) {
     free(*store);
 }
 
-enum wipyd_error firmware_store_open(struct firmware_store **ret, uv_loop_t *loop, const char *folder,
-                                     struct records *records, struct work_queue *queue,
-                                     const struct config *config, const struct firmware_store_events *events,
-                                     void *userdata, struct fault *fault) {
+enum wipyd_error firmware_store_open(struct firmware_store **ret, const char *folder, struct records *records,
+                                     struct work_queue *queue, const struct config *config,
+                                     const struct firmware_store_events *events, void *userdata,
+                                     struct fault *fault) {
     cleanup(free_store_p) struct firmware_store *store = calloc(1, sizeof *store);
     enum wipyd_error error;
     int r;
 
-    (void)loop; /* the queue's */
     if (!store)
         return fault_errno(fault, -ENOMEM, "%s", folder);
     store->records = records;

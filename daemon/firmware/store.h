@@ -12,8 +12,6 @@
  * the loop; only where there is no memory for the request itself it comes at once.
  */
 
-#include <uv.h>
-
 #include "daemon/base/config.h"
 #include "daemon/firmware/package.h"
 #include "daemon/loop/work_queue.h"
@@ -44,9 +42,9 @@ typedef void (*firmware_store_fn)(void *userdata, const struct fault *fault,
 
 /* folder: where packages lie, made if absent (0700). records, queue, config, events: borrowed until
  * on_closed. Blocking (called before the loop runs): lists, adopts and cleans up. */
-must_check enum wipyd_error firmware_store_open(struct firmware_store **ret, uv_loop_t *loop,
-                                                const char *folder, struct records *records,
-                                                struct work_queue *queue, const struct config *config,
+must_check enum wipyd_error firmware_store_open(struct firmware_store **ret, const char *folder,
+                                                struct records *records, struct work_queue *queue,
+                                                const struct config *config,
                                                 const struct firmware_store_events *events, void *userdata,
                                                 struct fault *fault);
 /* Lets all that was asked for be done and answered; nothing may be asked for any more. */

@@ -199,8 +199,8 @@ static inline void open_all(struct bench *bench) {
     assert_int_equal(work_queue_new(&bench->queue, &bench->loop), 0);
     assert_int_equal(http_loop_new(&bench->http, &bench->loop), 0);
     snprintf(path, sizeof path, "%s/firmware", bench->folder);
-    assert_int_equal(firmware_store_open(&bench->store, &bench->loop, path, bench->records, bench->queue,
-                                         &bench->config, &store_events, NULL, &fault),
+    assert_int_equal(firmware_store_open(&bench->store, path, bench->records, bench->queue, &bench->config,
+                                         &store_events, NULL, &fault),
                      WIPYD_ERROR_NONE);
 }
 

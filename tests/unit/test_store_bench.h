@@ -132,8 +132,8 @@ static inline enum wipyd_error bench_try_open(struct bench *bench, struct fault 
     if (error)
         return error;
     assert_int_equal(work_queue_new(&bench->queue, &bench->loop), 0);
-    error = firmware_store_open(&bench->store, &bench->loop, bench->folder, bench->records, bench->queue,
-                                &bench->config, &EVENTS, bench, fault);
+    error = firmware_store_open(&bench->store, bench->folder, bench->records, bench->queue, &bench->config,
+                                &EVENTS, bench, fault);
     assert_int_equal(error, WIPYD_ERROR_NONE);
     return error;
 }
