@@ -51,9 +51,10 @@ static const struct property past_decision_properties[] = {
 };
 
 #define INTERFACE(type)                                                                                      \
-    const struct interface type##_interface = { "org.wipyd1." #type, type##_properties,                      \
-                                                sizeof(type##_properties) / sizeof(type##_properties[0]),    \
-                                                sizeof(struct type) }
+    static const struct interface type##_interface = { "org.wipyd1." #type, type##_properties,               \
+                                                       sizeof(type##_properties) /                           \
+                                                           sizeof(type##_properties[0]),                     \
+                                                       sizeof(struct type) }
 
 INTERFACE(past_job);
 INTERFACE(past_decision);

@@ -4,7 +4,8 @@
 
 #include "client/object.h"
 
-/* A job. The members are named as the keys on the bus are. */
+/* A job. The members are named as the keys on the bus are; but "user" is ours: what this system calls who
+ * asked ("policy" stays). */
 struct past_job {
     char *kind, *state, *device, *slot, *mac, *by, *user, *package, *sha256, *board, *from, *to, *confirmed;
     char *phase, *error, *error_text;
@@ -17,9 +18,6 @@ struct past_decision {
     char *device, *slot, *mac, *event, *verdict, *rule, *text;
     uint64_t at_us;
 };
-
-/* "user" is ours: what this system calls who asked; "policy" stays. */
-extern const struct interface past_job_interface, past_decision_interface;
 
 /* Asks with the board, slot, time and limit of the options. list: of struct past_job, or with
  * options.decisions of struct past_decision. */

@@ -168,10 +168,6 @@ void options_help(const struct verb *verb) {
     print_options(verb->options, true);
 }
 
-bool options_name_devices(const struct options *options, const struct verb *verb) {
-    return verb->options & OPTION_FOR_FLASH && (options->all || options->slot);
-}
-
 void options_complete(const struct verb *verb) {
     for (size_t i = 0; i < ID_COUNT; i++) {
         const struct option_row *row = &rows[i];
@@ -414,8 +410,14 @@ static char **read_options(struct parse *parse, int argc, char **argv) {
     return argv + 1;
 }
 
+/* Whether the command line says with an option which devices are meant, so that the verb's first argument is
+ * left out. */
+static bool names_devices(const struct options *options, const struct verb *verb) {
+    return verb->options & OPTION_FOR_FLASH && (options->all || options->slot);
+}
+
 static void check_verb(struct parse *parse, const struct verb *verb, char **arguments) {
-    int n = 0, named = options_name_devices(&parse->client->options, verb) ? 1 : 0;
+    int n = 0, named = names_devices(&parse->client->options, verb) ? 1 : 0;
 
     while (arguments[n])
         n++;

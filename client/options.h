@@ -31,9 +31,6 @@
  */
 must_check enum exit_code options_parse(struct client *client, int argc, char **argv,
                                         const struct verb **verb, char ***arguments);
-/* Whether the command line says with an option which devices are meant, so that the verb's first argument is
- * left out. */
-bool options_name_devices(const struct options *options, const struct verb *verb);
 /* For completions: a line for each option that the verb takes (NULL: those that every verb does), its form
  * ("--baud=", where a value has to follow), a tab, and its help. */
 void options_complete(const struct verb *verb);

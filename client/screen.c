@@ -26,10 +26,6 @@ size_t screen_lines(const struct screen *screen) {
     return screen->rows > 2 ? screen->rows - 1 : 1;
 }
 
-size_t screen_left(const struct screen *screen) {
-    return screen->columns - screen->used;
-}
-
 void screen_put(struct screen *screen, enum text_style style, const char *format, ...) {
     va_list arguments;
     char *text, *longer;
@@ -43,7 +39,7 @@ void screen_put(struct screen *screen, enum text_style style, const char *format
     longer = realloc(text, (size_t)n + 4); /* for the mark of what is cut off */
     if (longer) {
         text_clean(longer);
-        screen->used += text_cut(longer, screen_left(screen));
+        screen->used += text_cut(longer, screen->columns - screen->used);
         text_put(stdout, style, "%s", longer);
     }
     free(longer ? longer : text);

@@ -21,8 +21,6 @@ void screen_begin(struct screen *screen);
 size_t screen_lines(const struct screen *screen);
 __attribute__((format(printf, 3, 4))) void screen_put(struct screen *screen, enum text_style style,
                                                       const char *format, ...);
-/* What is left of the line, in columns. */
-size_t screen_left(const struct screen *screen);
 void screen_end_line(struct screen *screen);
 void screen_end(struct screen *screen);
 /* The terminal has another size now, or somebody else wrote on it: the next block begins at the top. */

@@ -45,14 +45,15 @@ bool decision_is_bare(const struct decision_state *s) {
     return is_rom(s) && s->is_blank && !s->was_flashed_now && !s->is_confirmed_now;
 }
 
-bool decision_is_foreign(const struct decision_state *s) {
+/* It is, or names itself, a board of another type than the candidate is for. */
+static bool is_foreign(const struct decision_state *s) {
     return *s->board && strcmp(s->board, s->candidate_board) != 0;
 }
 
 /* There is firmware on it that may be held against the candidate. Releases of different boards, or of
  * somebody's own firmware for an ESP32, have no order among each other. */
 static bool is_comparable(const struct decision_state *s) {
-    return s->has_candidate && !decision_is_bare(s) && !decision_is_foreign(s);
+    return s->has_candidate && !decision_is_bare(s) && !is_foreign(s);
 }
 
 static bool has_same_release(const struct decision_state *s) {
@@ -202,7 +203,7 @@ static bool is_other_board(const struct decision_state *s) {
     if (!s->has_candidate || !(is_rom(s) || is_quiet(s)))
         return false;
     if (*s->board)
-        return decision_is_foreign(s) && firmware_board_is_pycom(s->board);
+        return is_foreign(s) && firmware_board_is_pycom(s->board);
     return is_rom(s) && strcmp(s->candidate_board, WIPY) != 0 &&
            (s->is_known_wipy || s->policy != BOARD_POLICY_ANY);
 }
@@ -237,7 +238,7 @@ static bool is_running_newer(const struct decision_state *s) {
 static bool is_custom(const struct decision_state *s) {
     if (!s->has_candidate || !(is_rom(s) || is_quiet(s)) || decision_is_bare(s) || has_same_release(s))
         return false;
-    if (decision_is_foreign(s))
+    if (is_foreign(s))
         return s->policy != BOARD_POLICY_ANY;
     return *s->release && (!s->candidate_order || (!s->order && s->policy != BOARD_POLICY_ANY));
 }
@@ -296,8 +297,7 @@ static bool is_reset(const struct decision_state *s) {
 }
 
 static bool is_running_older(const struct decision_state *s) {
-    return is_quiet(s) && s->has_candidate && *s->board && !decision_is_foreign(s) &&
-           (!*s->release || has_older(s));
+    return is_quiet(s) && s->has_candidate && *s->board && !is_foreign(s) && (!*s->release || has_older(s));
 }
 
 static bool would_coach(const struct decision_state *s) {

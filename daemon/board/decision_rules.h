@@ -88,5 +88,3 @@ bool decision_is_awaiting(const struct decision_state *state);
 bool decision_is_pending(const struct decision_state *state);
 /* Nothing on the flash; what was read before it was flashed doesn't count. */
 bool decision_is_bare(const struct decision_state *state);
-/* It is, or names itself, a board of another type than the candidate is for. */
-bool decision_is_foreign(const struct decision_state *state);

@@ -11,7 +11,7 @@
 
 /* ---- errands: one after the other ------------------------------------------------------------ */
 
-void errand_free(struct errand *errand) {
+static void errand_free(struct errand *errand) {
     struct ledger_question *question = errand->question;
 
     if (question) {
@@ -44,7 +44,8 @@ struct errand *errand_new(struct ledger *ledger, const struct errand_kind *kind,
     return errand;
 }
 
-void errand_name(const struct errand *errand, char *ret, size_t size) {
+/* Of what is in a book: its kind and its name. */
+static void errand_name(const struct errand *errand, char *ret, size_t size) {
     const struct ledger_subject *subject = &ledger_subjects[errand->book];
     char name[RECORD_SLOT_MAX] = "";
 

@@ -119,11 +119,8 @@ struct ledger {
 /* A copy of record. NULL: no memory. */
 struct errand *errand_new(struct ledger *ledger, const struct errand_kind *kind, const void *record,
                           size_t record_bytes);
-void errand_free(struct errand *errand);
 /* Takes ownership. */
 void errand_append(struct errand *errand);
-/* Of what is in a book: its kind and its name. */
-void errand_name(const struct errand *errand, char *ret, size_t size);
 /* For a run that failed. */
 void errand_fault(const struct errand *errand, struct fault *ret);
 

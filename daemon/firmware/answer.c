@@ -249,7 +249,8 @@ static bool read_object(struct firmware_answer *ret, yajl_val object, const char
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
-bool firmware_answer_is_html(const uint8_t *bytes, size_t size, const char *content_type) {
+/* Whether the body is a page for people: by its type or its first character. */
+static bool is_html(const uint8_t *bytes, size_t size, const char *content_type) {
     size_t i = 0;
 
     if (content_type && !strncasecmp(content_type, "text/html", 9))
@@ -290,7 +291,7 @@ bool firmware_answer_read(struct firmware_answer *ret, const uint8_t *bytes, siz
         return complain(&complaint, "the answer is empty");
     if (size > FIRMWARE_ANSWER_BYTES_MAX)
         return complain(&complaint, "the answer is larger than %u bytes", FIRMWARE_ANSWER_BYTES_MAX);
-    if (!looks_like_json(bytes, size) && firmware_answer_is_html(bytes, size, content_type))
+    if (!looks_like_json(bytes, size) && is_html(bytes, size, content_type))
         return complain(&complaint, "answered with HTML, not with JSON");
     text = strndup((const char *)bytes, size);
     if (!text)

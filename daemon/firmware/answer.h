@@ -40,5 +40,3 @@ must_check bool firmware_url_resolve(const char *base, const char *url, char *re
 void firmware_url_name(const char *url, char *ret, size_t size);
 /* The URL as others may see it: without a user and password. */
 void firmware_url_show(const char *url, char *ret, size_t size);
-/* Whether the body is a page for people: by its type or its first character. */
-bool firmware_answer_is_html(const uint8_t *bytes, size_t size, const char *content_type);
