@@ -1,0 +1,251 @@
+#pragma once
+
+/* A ledger on its loop, with its database in a folder of the test's own; what it tells is counted. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <signal.h>
+#include <sys/resource.h>
+
+#include "daemon/board/ledger.h"
+#include "tests/unit/test_records_bench.h"
+
+#define WAIT_MS 20000
+#define owned   cleanup(free_p)
+
+struct answer {
+    unsigned n;
+    struct fault fault; /* code NONE: done */
+    /* As memory was then. */
+    struct bench *bench;
+    char label[RECORD_LABEL_MAX];
+};
+
+struct bench {
+    struct folder folder;
+    uv_loop_t loop;
+    uv_timer_t guard;
+    bool late;
+    struct records *records;
+    struct work_queue *queue;
+    struct ledger *ledger;
+    unsigned n_boards, n_new_boards, n_boards_gone, n_slots, n_new_slots, n_slots_gone, n_policies, n_closed;
+    unsigned n_jobs_over, last_job_over;
+    struct rlimit unlimited;
+    struct answer late_answer; /* of what is put while it closes */
+};
+
+/* ---- the bench ------------------------------------------------------------------------------- */
+
+static inline void on_guard(uv_timer_t *timer) {
+    struct bench *bench = timer->data;
+
+    bench->late = true;
+}
+
+static inline void run_until(struct bench *bench, const unsigned *counter, unsigned value) {
+    uv_timer_start(&bench->guard, on_guard, WAIT_MS, 0);
+    while (*counter < value && !bench->late)
+        uv_run(&bench->loop, UV_RUN_ONCE);
+    uv_timer_stop(&bench->guard);
+    assert_false(bench->late);
+}
+
+static inline void run_until_idle(struct bench *bench) {
+    while (uv_run(&bench->loop, UV_RUN_ONCE))
+        ;
+}
+
+static inline void on_board(void *userdata, const struct board_record *board, bool is_new) {
+    struct bench *bench = userdata;
+
+    assert_int_equal(strlen(board->mac), 17);
+    bench->n_boards++;
+    bench->n_new_boards += is_new;
+}
+
+static inline void on_board_forgotten(void *userdata, const struct board_record *board) {
+    struct bench *bench = userdata;
+
+    assert_ptr_equal(ledger_board(bench->ledger, board->mac), board); /* still there */
+    bench->n_boards_gone++;
+}
+
+static inline void on_slot(void *userdata, const struct slot_record *slot, bool is_new) {
+    struct bench *bench = userdata;
+
+    assert_ptr_equal(ledger_slot(bench->ledger, slot->name), slot);
+    bench->n_slots++;
+    bench->n_new_slots += is_new;
+}
+
+static inline void on_slot_forgotten(void *userdata, const struct slot_record *slot) {
+    struct bench *bench = userdata;
+
+    assert_ptr_equal(ledger_slot(bench->ledger, slot->name), slot);
+    bench->n_slots_gone++;
+}
+
+static inline void on_default_policy(void *userdata) {
+    struct bench *bench = userdata;
+
+    bench->n_policies++;
+}
+
+static inline void on_job_over(void *userdata, const struct job_record *job) {
+    struct bench *bench = userdata;
+
+    assert_true(wipyd_job_state_is_final(job->state));
+    bench->last_job_over = job->id;
+    bench->n_jobs_over++;
+}
+
+static inline void on_closed(void *userdata) {
+    struct bench *bench = userdata;
+
+    bench->n_closed++;
+}
+
+static inline void open_ledger(struct bench *bench) {
+    static const struct ledger_events EVENTS = { on_board,          on_board_forgotten, on_slot,
+                                                 on_slot_forgotten, on_default_policy,  on_job_over };
+    struct fault fault = { 0 };
+
+    if (records_open(&bench->records, bench->folder.database, &fault))
+        fail_msg("%s", fault.story);
+    assert_int_equal(work_queue_new(&bench->queue, &bench->loop), 0);
+    if (ledger_open(&bench->ledger, bench->records, bench->queue, BOARD_POLICY_WIPY, &EVENTS, bench, &fault))
+        fail_msg("%s", fault.story);
+}
+
+static inline void close_ledger(struct bench *bench) {
+    bench->n_closed = 0;
+    ledger_close(bench->ledger, on_closed, bench);
+    assert_int_equal(bench->n_closed, 0);
+    run_until(bench, &bench->n_closed, 1);
+    work_queue_close(bench->queue, on_closed, bench);
+    run_until(bench, &bench->n_closed, 2);
+    bench->records = records_close(bench->records);
+    bench->ledger = NULL;
+}
+
+static inline void reopen(struct bench *bench) {
+    close_ledger(bench);
+    open_ledger(bench);
+}
+
+static inline int set_up(void **state) {
+    struct bench *bench = calloc(1, sizeof *bench);
+
+    make_folder(&bench->folder);
+    assert_int_equal(uv_loop_init(&bench->loop), 0);
+    uv_timer_init(&bench->loop, &bench->guard);
+    bench->guard.data = bench;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &bench->unlimited), 0);
+    open_ledger(bench);
+    *state = bench;
+    return 0;
+}
+
+static inline int tear_down(void **state) {
+    struct bench *bench = *state;
+
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &bench->unlimited), 0);
+    if (bench->ledger)
+        close_ledger(bench);
+    uv_close((uv_handle_t *)&bench->guard, NULL);
+    assert_int_equal(uv_run(&bench->loop, UV_RUN_DEFAULT), 0);
+    assert_int_equal(uv_loop_close(&bench->loop), 0);
+    remove_folder(&bench->folder);
+    free(bench);
+    return 0;
+}
+
+/* No file may grow, or be written beyond its first bytes. */
+static inline void let_disk_fail(struct bench *bench, bool fails) {
+    struct rlimit limited = { 0, bench->unlimited.rlim_max };
+
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, fails ? &limited : &bench->unlimited), 0);
+}
+
+static inline long count(struct bench *bench, const char *sql) {
+    return number_by_sql(bench->folder.database, sql);
+}
+
+/* ---- asking ---------------------------------------------------------------------------------- */
+
+static inline void on_answer(void *userdata, const struct fault *fault) {
+    struct answer *answer = userdata;
+
+    answer->n++;
+    answer->fault = fault ? *fault : (struct fault) { 0 };
+    if (answer->bench && ledger_board(answer->bench->ledger, MAC))
+        set_text(answer->label, ledger_board(answer->bench->ledger, MAC)->label);
+}
+
+static inline const struct board_record *board_there(struct bench *bench, const char *mac) {
+    const struct board_record *board = ledger_board(bench->ledger, mac);
+
+    assert_non_null(board);
+    return board;
+}
+
+static inline void learn_board(struct bench *bench, const char *mac, uint64_t seen_us) {
+    struct board_record board = { .seen_us = seen_us };
+
+    set_text(board.mac, mac);
+    ledger_put_board(bench->ledger, &board, NULL, NULL);
+}
+
+/* As the bus does it: a copy, one field changed. */
+static inline void ask_label(struct bench *bench, const char *label, struct answer *answer) {
+    struct board_record board = *board_there(bench, MAC);
+
+    set_text(board.label, label);
+    ledger_put_board(bench->ledger, &board, on_answer, answer);
+}
+
+static inline void ask_policy(struct bench *bench, enum board_policy policy, struct answer *answer) {
+    struct board_record board = *board_there(bench, MAC);
+
+    board.policy = policy;
+    ledger_put_board(bench->ledger, &board, on_answer, answer);
+}
+
+static inline void expect_done(struct bench *bench, struct answer *answer) {
+    run_until(bench, &answer->n, 1);
+    if (answer->fault.code)
+        fail_msg("%s", answer->fault.story);
+    assert_int_equal(answer->n, 1);
+}
+
+static inline void put_job(struct bench *bench, uint32_t id, enum wipyd_job_state job_state) {
+    owned struct job_record *job = make_job(id, job_state);
+
+    ledger_put_job(bench->ledger, job);
+}
+
+struct listed {
+    unsigned n_calls;
+    size_t n;
+    uint32_t ids[8];
+    struct fault fault;
+};
+
+static inline void on_jobs(void *userdata, const struct fault *fault, const struct job_record *jobs,
+                           size_t n) {
+    struct listed *listed = userdata;
+
+    listed->n_calls++;
+    listed->n = n;
+    listed->fault = fault ? *fault : (struct fault) { 0 };
+    for (size_t i = 0; i < n && i < 8; i++)
+        listed->ids[i] = jobs[i].id;
+}
+
+#define moment(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
