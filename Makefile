@@ -88,8 +88,9 @@ $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
 	@echo '  LINK  $@'
 	$(Q)$(CC) $(LINK_FLAGS) -o $@ $^ $$(pkg-config --libs $(PKGS_DAEMON) $(PKGS_TEST))
 
-$(BUILD)/unit/test_usb_watch: PKGS_TEST += $(PKGS_BED)
-$(BUILD)/tests/unit/test_usb_watch.o: PKGS_CLIENT += $(PKGS_BED)
+BED_SRC := $(wildcard tests/unit/test_usb_watch*.c)
+$(BED_SRC:tests/unit/%.c=$(BUILD)/unit/%): PKGS_TEST += $(PKGS_BED)
+$(call obj,$(BED_SRC)): PKGS_CLIENT += $(PKGS_BED)
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
