@@ -7,7 +7,6 @@
 
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -20,8 +19,8 @@
 #include <unistd.h>
 
 #include "daemon/loop/bus_loop.h"
+#include "tests/unit/test_loop.h"
 
-#define WAIT_MS           10000
 #define MESSAGES_PER_TURN 16 /* as bus_loop.c has it */
 
 struct bench {
@@ -29,9 +28,8 @@ struct bench {
     char address[512];
     int n_fds;
     uv_loop_t loop;
-    uv_timer_t guard;
+    struct guard guard;
     uv_check_t check;
-    bool late;
 
     sd_bus *bus;  /* served by the loop */
     sd_bus *peer; /* somebody else, blocking */
@@ -45,45 +43,13 @@ struct bench {
 
 static bool daemon_is_missing;
 
-static int count_fds(void) {
-    DIR *dir = opendir("/proc/self/fd");
-    int n = 0;
-
-    assert_non_null(dir);
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n;
-}
-
 /* ---- the bench ------------------------------------------------------------------------------- */
-
-static void on_guard(uv_timer_t *timer) {
-    struct bench *bench = timer->data;
-
-    bench->late = true;
-}
 
 static void on_check(uv_check_t *check) {
     struct bench *bench = check->data;
 
     bench->n_turns++;
     bench->n_in_turn = 0;
-}
-
-static void run_until(struct bench *bench, const unsigned *counter, unsigned value) {
-    uv_timer_start(&bench->guard, on_guard, WAIT_MS, 0);
-    while (*counter < value && !bench->late)
-        uv_run(&bench->loop, UV_RUN_ONCE);
-    uv_timer_stop(&bench->guard);
-    assert_false(bench->late);
-}
-
-static void run_some_ms(struct bench *bench, uint64_t ms) {
-    uv_timer_start(&bench->guard, on_guard, ms, 0);
-    while (!bench->late)
-        uv_run(&bench->loop, UV_RUN_ONCE);
-    bench->late = false;
 }
 
 static void start_daemon(struct bench *bench) {
@@ -178,9 +144,9 @@ static int set_up(void **state) {
     bench->n_fds = count_fds();
     start_daemon(bench);
     assert_int_equal(uv_loop_init(&bench->loop), 0);
-    uv_timer_init(&bench->loop, &bench->guard);
+    guard_init(&bench->guard, &bench->loop);
     uv_check_init(&bench->loop, &bench->check);
-    bench->guard.data = bench->check.data = bench;
+    bench->check.data = bench;
     uv_check_start(&bench->check, on_check);
     open_bus(bench, &bench->bus);
     open_bus(bench, &bench->peer);
@@ -198,7 +164,7 @@ static int tear_down(void **state) {
     if (daemon_is_missing)
         return 0;
     bench->bus_loop = bus_loop_close(bench->bus_loop);
-    uv_close((uv_handle_t *)&bench->guard, NULL);
+    guard_close(&bench->guard);
     uv_close((uv_handle_t *)&bench->check, NULL);
     assert_int_equal(uv_run(&bench->loop, UV_RUN_DEFAULT), 0);
     assert_int_equal(uv_loop_close(&bench->loop), 0);
@@ -246,7 +212,7 @@ static void call_gets_its_reply(void **state) {
 
     assert_true(sd_bus_call_method_async(bench->bus, NULL, "org.freedesktop.DBus", "/",
                                          "org.freedesktop.DBus", "GetId", on_reply, bench, NULL) >= 0);
-    run_until(bench, &bench->n_replies, 1);
+    run_until(&bench->guard, &bench->n_replies, 1);
     assert_int_equal(bench->reply_errno, 0);
 }
 
@@ -254,7 +220,7 @@ static void queued_message_is_dispatched_with_silent_fd(void **state) {
     struct bench *bench = begin(state);
     uint64_t n_queued = 0;
 
-    run_some_ms(bench, 20); /* the AddMatch reply */
+    run_some_ms(&bench->guard, 20); /* the AddMatch reply */
     send_signals(bench, 1);
     call_blocking(bench->peer);
     call_blocking(bench->bus);
@@ -262,7 +228,7 @@ static void queued_message_is_dispatched_with_silent_fd(void **state) {
     assert_true(sd_bus_get_n_queued_read(bench->bus, &n_queued) >= 0);
     assert_true(n_queued > 0);
     assert_true(fd_is_silent(bench));
-    run_until(bench, &bench->n_signals, 1);
+    run_until(&bench->guard, &bench->n_signals, 1);
 }
 
 /* The same from within the loop, just before it would sleep. */
@@ -283,20 +249,20 @@ static void message_queued_inside_callback_is_dispatched(void **state) {
     uv_timer_init(&bench->loop, &timer);
     timer.data = bench;
     uv_timer_start(&timer, on_queue_now, 20, 0);
-    run_until(bench, &bench->n_signals, 1);
+    run_until(&bench->guard, &bench->n_signals, 1);
     uv_close((uv_handle_t *)&timer, NULL);
-    run_some_ms(bench, 1);
+    run_some_ms(&bench->guard, 1);
 }
 
 static void flood_is_dispatched_in_turns(void **state) {
     struct bench *bench = begin(state);
 
-    run_some_ms(bench, 20);
+    run_some_ms(&bench->guard, 20);
     send_signals(bench, 500);
     call_blocking(bench->peer);
     call_blocking(bench->bus);
     assert_true(fd_is_silent(bench));
-    run_until(bench, &bench->n_signals, 500);
+    run_until(&bench->guard, &bench->n_signals, 500);
     assert_true(bench->most_in_turn <= MESSAGES_PER_TURN);
 }
 
@@ -310,7 +276,7 @@ static void call_without_reply_times_out(void **state) {
     assert_true(sd_bus_message_new_method_call(bench->bus, &message, name, "/", "test.Test", "Sleep") >= 0);
     assert_true(sd_bus_call_async(bench->bus, NULL, message, on_reply, bench, 200000) >= 0);
     sd_bus_message_unref(message);
-    run_until(bench, &bench->n_replies, 1);
+    run_until(&bench->guard, &bench->n_replies, 1);
     assert_int_equal(bench->reply_errno, ETIMEDOUT);
     assert_true(uv_hrtime() - started >= 199000000);
     assert_true(uv_hrtime() - started < 2000000000);
@@ -321,29 +287,29 @@ static void idle_bus_wakes_nobody(void **state) {
     struct bench *bench = begin(state);
     unsigned before;
 
-    run_some_ms(bench, 50);
+    run_some_ms(&bench->guard, 50);
     before = bench->n_turns;
-    run_some_ms(bench, 300);
+    run_some_ms(&bench->guard, 300);
     assert_true(bench->n_turns - before <= 2);
 }
 
 static void lost_when_daemon_dies(void **state) {
     struct bench *bench = begin(state);
 
-    run_some_ms(bench, 20);
+    run_some_ms(&bench->guard, 20);
     stop_daemon(bench);
-    run_until(bench, &bench->n_lost, 1);
+    run_until(&bench->guard, &bench->n_lost, 1);
     assert_true(bench->lost_r < 0);
-    run_some_ms(bench, 50);
+    run_some_ms(&bench->guard, 50);
     assert_int_equal(bench->n_lost, 1);
 }
 
 static void lost_when_bus_is_closed(void **state) {
     struct bench *bench = begin(state);
 
-    run_some_ms(bench, 20);
+    run_some_ms(&bench->guard, 20);
     sd_bus_close(bench->bus);
-    run_until(bench, &bench->n_lost, 1);
+    run_until(&bench->guard, &bench->n_lost, 1);
     assert_int_equal(bench->lost_r, -ENOTCONN);
 }
 
@@ -351,11 +317,11 @@ static void close_in_lost(void **state) {
     struct bench *bench = begin(state);
 
     bench->close_in_lost = true;
-    run_some_ms(bench, 20);
+    run_some_ms(&bench->guard, 20);
     stop_daemon(bench);
-    run_until(bench, &bench->n_lost, 1);
+    run_until(&bench->guard, &bench->n_lost, 1);
     assert_null(bench->bus_loop);
-    run_some_ms(bench, 20);
+    run_some_ms(&bench->guard, 20);
     assert_int_equal(bench->n_lost, 1);
 }
 
@@ -363,13 +329,13 @@ static void close_in_handler(void **state) {
     struct bench *bench = begin(state);
 
     bench->close_in_signal = true;
-    run_some_ms(bench, 20);
+    run_some_ms(&bench->guard, 20);
     send_signals(bench, 3);
     call_blocking(bench->peer);
     call_blocking(bench->bus); /* all three wait in the queue now */
-    run_until(bench, &bench->n_signals, 1);
+    run_until(&bench->guard, &bench->n_signals, 1);
     stop_daemon(bench);
-    run_some_ms(bench, 50);
+    run_some_ms(&bench->guard, 50);
     assert_int_equal(bench->n_signals, 1);
     assert_int_equal(bench->n_lost, 0);
 }

@@ -249,7 +249,7 @@ static void default_policy_is_kept(void **state) {
     reopen(bench);
     assert_int_equal(ledger_default_policy(bench->ledger), BOARD_POLICY_OFF);
     ledger_set_default_policy(bench->ledger, BOARD_POLICY_COUNT, on_answer, &answers[1]);
-    run_until(bench, &answers[1].n, 1);
+    run_until(&bench->guard, &answers[1].n, 1);
     assert_int_equal(answers[1].fault.code, WIPYD_ERROR_INVALID_ARGUMENT);
     assert_int_equal(ledger_default_policy(bench->ledger), BOARD_POLICY_OFF);
     ledger_set_default_policy(bench->ledger, BOARD_POLICY_UNSET, on_answer, &answers[2]);
@@ -324,7 +324,7 @@ static void that_a_job_is_over_is_told_when_it_is_on_disk(void **state) {
     put_job(bench, 1, WIPYD_JOB_STATE_CANCELLED);
     learn_board(bench, MAC, 2);
     assert_int_equal(bench->n_jobs_over, 0);
-    run_until(bench, &bench->n_jobs_over, 1);
+    run_until(&bench->guard, &bench->n_jobs_over, 1);
     assert_int_equal(bench->last_job_over, 1);
     assert_int_equal(count(bench, "SELECT count(*) FROM job WHERE id = 1 AND state = 'cancelled'"), 1);
     run_until_idle(bench);
@@ -360,7 +360,7 @@ static void lists_hold_what_was_put_before(void **state) {
     ledger_list_jobs(bench->ledger, &other, on_jobs, &none);
     memset(mac, 'x', sizeof mac - 1); /* it was copied */
     assert_int_equal(jobs.n_calls, 0);
-    run_until(bench, &none.n_calls, 1);
+    run_until(&bench->guard, &none.n_calls, 1);
     assert_int_equal(jobs.n, 2);
     assert_int_equal(jobs.ids[0], 3);
     assert_int_equal(jobs.ids[1], 2);

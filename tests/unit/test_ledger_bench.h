@@ -13,10 +13,10 @@
 #include <sys/resource.h>
 
 #include "daemon/board/ledger.h"
+#include "tests/unit/test_loop.h"
 #include "tests/unit/test_records_bench.h"
 
-#define WAIT_MS 20000
-#define owned   cleanup(free_p)
+#define owned cleanup(free_p)
 
 struct answer {
     unsigned n;
@@ -29,8 +29,7 @@ struct answer {
 struct bench {
     struct folder folder;
     uv_loop_t loop;
-    uv_timer_t guard;
-    bool late;
+    struct guard guard;
     struct records *records;
     struct work_queue *queue;
     struct ledger *ledger;
@@ -41,20 +40,6 @@ struct bench {
 };
 
 /* ---- the bench ------------------------------------------------------------------------------- */
-
-static inline void on_guard(uv_timer_t *timer) {
-    struct bench *bench = timer->data;
-
-    bench->late = true;
-}
-
-static inline void run_until(struct bench *bench, const unsigned *counter, unsigned value) {
-    uv_timer_start(&bench->guard, on_guard, WAIT_MS, 0);
-    while (*counter < value && !bench->late)
-        uv_run(&bench->loop, UV_RUN_ONCE);
-    uv_timer_stop(&bench->guard);
-    assert_false(bench->late);
-}
 
 static inline void run_until_idle(struct bench *bench) {
     while (uv_run(&bench->loop, UV_RUN_ONCE))
@@ -127,9 +112,9 @@ static inline void close_ledger(struct bench *bench) {
     bench->n_closed = 0;
     ledger_close(bench->ledger, on_closed, bench);
     assert_int_equal(bench->n_closed, 0);
-    run_until(bench, &bench->n_closed, 1);
+    run_until(&bench->guard, &bench->n_closed, 1);
     work_queue_close(bench->queue, on_closed, bench);
-    run_until(bench, &bench->n_closed, 2);
+    run_until(&bench->guard, &bench->n_closed, 2);
     bench->records = records_close(bench->records);
     bench->ledger = NULL;
 }
@@ -144,8 +129,7 @@ static inline int set_up(void **state) {
 
     make_folder(&bench->folder);
     assert_int_equal(uv_loop_init(&bench->loop), 0);
-    uv_timer_init(&bench->loop, &bench->guard);
-    bench->guard.data = bench;
+    guard_init(&bench->guard, &bench->loop);
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &bench->unlimited), 0);
     open_ledger(bench);
     *state = bench;
@@ -158,7 +142,7 @@ static inline int tear_down(void **state) {
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &bench->unlimited), 0);
     if (bench->ledger)
         close_ledger(bench);
-    uv_close((uv_handle_t *)&bench->guard, NULL);
+    guard_close(&bench->guard);
     assert_int_equal(uv_run(&bench->loop, UV_RUN_DEFAULT), 0);
     assert_int_equal(uv_loop_close(&bench->loop), 0);
     remove_folder(&bench->folder);
@@ -218,7 +202,7 @@ static inline void ask_policy(struct bench *bench, enum board_policy policy, str
 }
 
 static inline void expect_done(struct bench *bench, struct answer *answer) {
-    run_until(bench, &answer->n, 1);
+    run_until(&bench->guard, &answer->n, 1);
     if (answer->fault.code)
         fail_msg("%s", answer->fault.story);
     assert_int_equal(answer->n, 1);

@@ -19,7 +19,7 @@ static void asked_for_on_a_failing_disk_is_refused(void **state) {
     ledger_put_slot(bench->ledger, &slot, on_answer, &answers[2]);
     ledger_set_default_policy(bench->ledger, BOARD_POLICY_OFF, on_answer, &answers[3]);
     for (unsigned i = 0; i < 4; i++) {
-        run_until(bench, &answers[i].n, 1);
+        run_until(&bench->guard, &answers[i].n, 1);
         assert_int_equal(answers[i].fault.code, WIPYD_ERROR_SYSTEM);
         assert_true(strlen(answers[i].fault.story) > 10);
     }
@@ -235,9 +235,9 @@ static void end_may_be_asked_for_in_an_answer(void **state) {
 
     learn_board(bench, MAC, 1);
     ledger_set_default_policy(bench->ledger, BOARD_POLICY_OFF, end_inside_an_answer, bench);
-    run_until(bench, &bench->n_closed, 1);
+    run_until(&bench->guard, &bench->n_closed, 1);
     work_queue_close(bench->queue, on_closed, bench);
-    run_until(bench, &bench->n_closed, 2);
+    run_until(&bench->guard, &bench->n_closed, 2);
     bench->records = records_close(bench->records);
     open_ledger(bench);
     assert_int_equal(ledger_default_policy(bench->ledger), BOARD_POLICY_OFF);

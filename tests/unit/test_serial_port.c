@@ -80,9 +80,9 @@ static void close_lets_next_open_in_at_once(void **state) {
     close_port(bench);
     open_port(bench); /* before the loop ran */
     assert_ptr_not_equal(first, bench->port);
-    run_until(bench, &bench->n_closed, 1);
+    run_until(&bench->guard, &bench->n_closed, 1);
     bench->n_closed = 0;
-    run_some_ms(bench, 20);
+    run_some_ms(&bench->guard, 20);
 }
 
 /* ---- the line -------------------------------------------------------------------------------- */
@@ -126,7 +126,7 @@ static void close_puts_termios_back(void **state) {
     open_port(bench);
     assert_int_equal(serial_port_set_baud(bench->port, 921600), 0);
     close_port(bench);
-    run_until(bench, &bench->n_closed, 1);
+    run_until(&bench->guard, &bench->n_closed, 1);
     after = line_of(bench);
     assert_memory_equal(&before, &after, sizeof after);
     close(keeper);
@@ -140,15 +140,15 @@ static void bytes_come_in(void **state) {
     size_t sent = 0;
 
     open_port(bench);
-    uv_timer_start(&bench->guard, on_guard, WAIT_MS, 0);
-    while (bench->n_in < BIG_BYTES && !bench->late) {
+    guard_start(&bench->guard, WAIT_MS);
+    while (bench->n_in < BIG_BYTES && !bench->guard.late) {
         ssize_t n = write(bench->master, bytes + sent, BIG_BYTES - sent);
 
         if (n > 0)
             sent += (size_t)n;
         uv_run(&bench->loop, UV_RUN_NOWAIT);
     }
-    assert_false(bench->late);
+    guard_stop(&bench->guard);
     assert_memory_equal(bench->in, bytes, BIG_BYTES);
     assert_int_equal(serial_port_bytes_in(bench->port), BIG_BYTES);
     free(bytes);
@@ -163,10 +163,10 @@ static void big_write_to_slow_reader(void **state) {
     assert_int_equal(write_port(bench, bytes, BIG_BYTES), 0);
     assert_int_equal(write_port(bench, bytes, 1), -EBUSY);
     assert_true(serial_port_bytes_out(bench->port) < BIG_BYTES); /* or this tests nothing */
-    run_some_ms(bench, 20);
+    run_some_ms(&bench->guard, 20);
     assert_int_equal(bench->n_written, 0);
     uv_timer_start(&bench->board, on_board, 0, 1);
-    run_until(bench, &bench->n_written, 1);
+    run_until(&bench->guard, &bench->n_written, 1);
     assert_int_equal(serial_port_bytes_out(bench->port), BIG_BYTES);
     run_until_bytes(bench, &bench->n_board_in, BIG_BYTES);
     uv_timer_stop(&bench->board);
@@ -183,10 +183,10 @@ static void write_after_write(void **state) {
     for (unsigned i = 0; i < 50; i++) {
         assert_int_equal(write_port(bench, (const uint8_t *)"abc", 3), 0);
         assert_int_equal(bench->n_written, i);
-        run_until(bench, &bench->n_written, i + 1);
+        run_until(&bench->guard, &bench->n_written, i + 1);
     }
     assert_int_equal(write_port(bench, NULL, 0), 0);
-    run_until(bench, &bench->n_written, 51);
+    run_until(&bench->guard, &bench->n_written, 51);
     uv_timer_start(&bench->board, on_board, 0, 1);
     run_until_bytes(bench, &bench->n_board_in, 150);
     uv_timer_stop(&bench->board);
@@ -208,7 +208,7 @@ static void discard_forgets_queued_bytes(void **state) {
     run_until_bytes(bench, &bench->n_board_in, given);
     assert_int_equal(bench->n_written, 0);
     assert_int_equal(write_port(bench, (const uint8_t *)"next", 4), 0);
-    run_until(bench, &bench->n_written, 1);
+    run_until(&bench->guard, &bench->n_written, 1);
     run_until_bytes(bench, &bench->n_board_in, given + 4);
     uv_timer_stop(&bench->board);
     for (size_t i = 0; i < given; i++)

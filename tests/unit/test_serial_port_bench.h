@@ -9,7 +9,6 @@
 
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -20,6 +19,7 @@
 #include <unistd.h>
 
 #include "daemon/serial/port.h"
+#include "tests/unit/test_loop.h"
 
 /* The kernel's, as <asm/termbits.h> has it: that header clashes with <termios.h>, which uv.h brings along. */
 struct termios2 {
@@ -32,15 +32,14 @@ struct termios2 {
 #define BOTHER 0x1000
 #endif
 
-#define WAIT_MS   10000
 #define BIG_BYTES (64 * 1024)
 
 enum moment { NEVER, IN_DATA, IN_WRITTEN, IN_GONE };
 
 struct bench {
     uv_loop_t loop;
-    uv_timer_t guard, board;
-    bool late;
+    struct guard guard;
+    uv_timer_t board;
     int master;
     char path[64];
     int n_fds;
@@ -57,17 +56,6 @@ struct bench {
     uint8_t *board_in;
     size_t n_board_in;
 };
-
-static inline int count_fds(void) {
-    DIR *dir = opendir("/proc/self/fd");
-    int n = 0;
-
-    assert_non_null(dir);
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n;
-}
 
 static inline uint8_t pattern(size_t i) {
     return (uint8_t)(i * 7 + i / 251);
@@ -132,12 +120,6 @@ static const struct serial_port_events events = { on_data, on_written, on_gone }
 
 /* ---- the bench ------------------------------------------------------------------------------- */
 
-static inline void on_guard(uv_timer_t *timer) {
-    struct bench *bench = timer->data;
-
-    bench->late = true;
-}
-
 static inline void on_board(uv_timer_t *timer) {
     struct bench *bench = timer->data;
     ssize_t n = read(bench->master, bench->board_in + bench->n_board_in,
@@ -148,28 +130,11 @@ static inline void on_board(uv_timer_t *timer) {
         bench->n_board_in += (size_t)n;
 }
 
-/* Runs the loop until the counter is there, or fails. */
-static inline void run_until(struct bench *bench, const unsigned *counter, unsigned value) {
-    uv_timer_start(&bench->guard, on_guard, WAIT_MS, 0);
-    while (*counter < value && !bench->late)
-        uv_run(&bench->loop, UV_RUN_ONCE);
-    uv_timer_stop(&bench->guard);
-    assert_false(bench->late);
-}
-
 static inline void run_until_bytes(struct bench *bench, const size_t *counter, size_t value) {
-    uv_timer_start(&bench->guard, on_guard, WAIT_MS, 0);
-    while (*counter < value && !bench->late)
+    guard_start(&bench->guard, WAIT_MS);
+    while (*counter < value && !bench->guard.late)
         uv_run(&bench->loop, UV_RUN_ONCE);
-    uv_timer_stop(&bench->guard);
-    assert_false(bench->late);
-}
-
-static inline void run_some_ms(struct bench *bench, uint64_t ms) {
-    uv_timer_start(&bench->guard, on_guard, ms, 0);
-    while (!bench->late)
-        uv_run(&bench->loop, UV_RUN_ONCE);
-    bench->late = false;
+    guard_stop(&bench->guard);
 }
 
 static inline void open_master(struct bench *bench) {
@@ -188,9 +153,9 @@ static inline int set_up(void **state) {
     bench->in = malloc(BIG_BYTES);
     bench->board_in = malloc(BIG_BYTES);
     assert_int_equal(uv_loop_init(&bench->loop), 0);
-    uv_timer_init(&bench->loop, &bench->guard);
+    guard_init(&bench->guard, &bench->loop);
     uv_timer_init(&bench->loop, &bench->board);
-    bench->guard.data = bench->board.data = bench;
+    bench->board.data = bench;
     open_master(bench);
     *state = bench;
     return 0;
@@ -207,9 +172,9 @@ static inline int tear_down(void **state) {
 
     if (bench->port) {
         close_port(bench);
-        run_until(bench, &bench->n_closed, 1);
+        run_until(&bench->guard, &bench->n_closed, 1);
     }
-    uv_close((uv_handle_t *)&bench->guard, NULL);
+    guard_close(&bench->guard);
     uv_close((uv_handle_t *)&bench->board, NULL);
     assert_int_equal(uv_run(&bench->loop, UV_RUN_DEFAULT), 0);
     assert_int_equal(uv_loop_close(&bench->loop), 0);

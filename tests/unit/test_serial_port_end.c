@@ -8,13 +8,13 @@ static void gone_while_reading(void **state) {
     struct bench *bench = *state;
 
     open_port(bench);
-    run_some_ms(bench, 5);
+    run_some_ms(&bench->guard, 5);
     close_master(bench);
-    run_until(bench, &bench->n_gone, 1);
+    run_until(&bench->guard, &bench->n_gone, 1);
     assert_int_equal(write_port(bench, (const uint8_t *)"x", 1), -EIO);
     assert_int_equal(serial_port_set_baud(bench->port, 9600), -EIO);
     serial_port_discard(bench->port);
-    run_some_ms(bench, 20);
+    run_some_ms(&bench->guard, 20);
     assert_int_equal(bench->n_gone, 1);
 }
 
@@ -24,10 +24,10 @@ static void gone_during_write(void **state) {
 
     open_port(bench);
     assert_int_equal(write_port(bench, bytes, BIG_BYTES), 0);
-    run_some_ms(bench, 5);
+    run_some_ms(&bench->guard, 5);
     close_master(bench);
-    run_until(bench, &bench->n_gone, 1);
-    run_some_ms(bench, 20);
+    run_until(&bench->guard, &bench->n_gone, 1);
+    run_some_ms(&bench->guard, 20);
     assert_int_equal(bench->n_gone, 1);
     assert_int_equal(bench->n_written, 0);
     free(bytes);
@@ -41,8 +41,8 @@ static void gone_found_by_write(void **state) {
     close_master(bench);
     assert_int_equal(write_port(bench, (const uint8_t *)"x", 1), 0);
     assert_int_equal(bench->n_gone, 0);
-    run_until(bench, &bench->n_gone, 1);
-    run_some_ms(bench, 20);
+    run_until(&bench->guard, &bench->n_gone, 1);
+    run_some_ms(&bench->guard, 20);
     assert_int_equal(bench->n_gone, 1);
     assert_int_equal(bench->n_written, 0);
 }
@@ -63,10 +63,10 @@ static void close_in_each_callback(void **state) {
             assert_int_equal(write_port(bench, (const uint8_t *)"out", 3), 0);
         if (moments[i] == IN_GONE)
             close_master(bench);
-        run_until(bench, &bench->n_closed, 1);
+        run_until(&bench->guard, &bench->n_closed, 1);
         assert_null(bench->port);
     }
-    run_some_ms(bench, 20);
+    run_some_ms(&bench->guard, 20);
     assert_int_equal(bench->n_data, 1);
     assert_int_equal(bench->n_written, 1);
     assert_int_equal(bench->n_gone, 1);
@@ -86,7 +86,7 @@ static void close_during_write_with_input_waiting(void **state) {
     close_port(bench);
     assert_true(uv_hrtime() - started < 100000000); /* doesn't drain */
     free(bytes);
-    run_until(bench, &bench->n_closed, 1);
+    run_until(&bench->guard, &bench->n_closed, 1);
     assert_int_equal(bench->n_data + bench->n_written + bench->n_gone, 0);
 }
 
@@ -97,7 +97,7 @@ static void close_with_loss_due(void **state) {
     close_master(bench);
     assert_int_equal(write_port(bench, (const uint8_t *)"x", 1), 0);
     close_port(bench);
-    run_until(bench, &bench->n_closed, 1);
+    run_until(&bench->guard, &bench->n_closed, 1);
     assert_int_equal(bench->n_gone, 0);
 }
 

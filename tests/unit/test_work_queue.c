@@ -14,13 +14,11 @@
 #include <unistd.h>
 
 #include "daemon/loop/work_queue.h"
-
-#define WAIT_MS 10000
+#include "tests/unit/test_loop.h"
 
 struct bench {
     uv_loop_t loop;
-    uv_timer_t guard;
-    bool late;
+    struct guard guard;
     uv_thread_t thread; /* the loop's */
     struct work_queue *queue;
     atomic_uint n_running, most_running, n_run;
@@ -34,20 +32,6 @@ struct piece {
     bool close_in_done;
 };
 
-static void on_guard(uv_timer_t *timer) {
-    struct bench *bench = timer->data;
-
-    bench->late = true;
-}
-
-static void run_until(struct bench *bench, const unsigned *counter, unsigned value) {
-    uv_timer_start(&bench->guard, on_guard, WAIT_MS, 0);
-    while (*counter < value && !bench->late)
-        uv_run(&bench->loop, UV_RUN_ONCE);
-    uv_timer_stop(&bench->guard);
-    assert_false(bench->late);
-}
-
 static void on_closed(void *userdata) {
     struct bench *bench = userdata;
 
@@ -59,8 +43,7 @@ static int set_up(void **state) {
     struct bench *bench = calloc(1, sizeof *bench);
 
     assert_int_equal(uv_loop_init(&bench->loop), 0);
-    uv_timer_init(&bench->loop, &bench->guard);
-    bench->guard.data = bench;
+    guard_init(&bench->guard, &bench->loop);
     bench->thread = uv_thread_self();
     assert_int_equal(work_queue_new(&bench->queue, &bench->loop), 0);
     *state = bench;
@@ -72,10 +55,10 @@ static int tear_down(void **state) {
 
     if (bench->queue) {
         work_queue_close(bench->queue, on_closed, bench);
-        run_until(bench, &bench->n_closed, 1);
+        run_until(&bench->guard, &bench->n_closed, 1);
     }
     assert_int_equal(bench->n_closed, 1);
-    uv_close((uv_handle_t *)&bench->guard, NULL);
+    guard_close(&bench->guard);
     assert_int_equal(uv_run(&bench->loop, UV_RUN_DEFAULT), 0);
     assert_int_equal(uv_loop_close(&bench->loop), 0);
     free(bench);
@@ -135,7 +118,7 @@ static void one_at_a_time_and_in_order(void **state) {
     for (unsigned i = 0; i < 3; i++)
         add(&pieces[i]);
     assert_int_equal(bench->n_done, 0);
-    run_until(bench, &bench->n_done, 3);
+    run_until(&bench->guard, &bench->n_done, 3);
     assert_string_equal(bench->order, "aAbBcC");
     assert_int_equal(bench->most_running, 1);
 }
@@ -146,7 +129,7 @@ static void done_may_add_more(void **state) {
 
     bench->add_more = 4;
     add(&piece);
-    run_until(bench, &bench->n_done, 5);
+    run_until(&bench->guard, &bench->n_done, 5);
     assert_string_equal(bench->order, "aAaAaAaAaA");
 }
 
@@ -159,7 +142,7 @@ static void close_lets_all_finish(void **state) {
     work_queue_close(bench->queue, on_closed, bench);
     assert_int_equal(work_queue_add(bench->queue, run, done, &pieces[0]), -ECANCELED);
     assert_int_equal(bench->n_closed, 0);
-    run_until(bench, &bench->n_closed, 1);
+    run_until(&bench->guard, &bench->n_closed, 1);
     assert_string_equal(bench->order, "aAbB");
 }
 
@@ -169,7 +152,7 @@ static void close_inside_done(void **state) {
 
     add(&pieces[0]);
     add(&pieces[1]);
-    run_until(bench, &bench->n_closed, 1);
+    run_until(&bench->guard, &bench->n_closed, 1);
     assert_string_equal(bench->order, "aAbB");
 }
 
@@ -178,7 +161,7 @@ static void close_while_idle_comes_later(void **state) {
 
     work_queue_close(bench->queue, on_closed, bench);
     assert_int_equal(bench->n_closed, 0);
-    run_until(bench, &bench->n_closed, 1);
+    run_until(&bench->guard, &bench->n_closed, 1);
 }
 
 static void idle_queue_keeps_no_loop_alive(void **state) {
