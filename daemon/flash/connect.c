@@ -11,9 +11,6 @@
 #include "daemon/flash/phases.h"
 #include "daemon/serial/port.h"
 
-/* The ROM listens at what it heard first after its reset, which is what we send first. */
-#define FIRST_BAUD 115200u
-
 enum {
     RESET_ATTEMPTS = 4,    /* one of each sequence */
     SYNCS_AFTER_RESET = 5, /* some boards need more than a few (facts 3) */
@@ -21,23 +18,10 @@ enum {
     SYNCS_OTHER_RATE = 2,
     SYNCS_LISTENING = 2,
     LISTEN_MS = 1000, /* between two tries while a person is at work */
-    RATE_PROBES = 3,
     BOOT_LISTEN_MS = 500,
     BOOT_LISTEN_ROUNDS = 10,
     BOOT_QUIET_MS = 3000, /* boot.py and main.py come before the banner, and may never end */
 };
-
-/* Rates worth a try, upwards. */
-static const uint32_t ladder[] = { FIRST_BAUD, 230400, 460800, 921600 };
-
-#define N_LADDER (sizeof ladder / sizeof *ladder)
-
-uint32_t flash_lower_baud(uint32_t baud) {
-    for (size_t i = N_LADDER; i-- > 0;)
-        if (ladder[i] < baud)
-            return ladder[i];
-    return 0;
-}
 
 /* ---- open ------------------------------------------------------------------------------------ */
 
@@ -83,8 +67,8 @@ enum step flash_enter_reset(struct flash_job *job) {
     if (!has_resets_left(job))
         return STEP_NEXT;
     /* A chip that is reset listens at the first rate again. */
-    if (esp_link_baud(job->link) != FIRST_BAUD)
-        return flash_job_set_link_baud(job, FIRST_BAUD);
+    if (esp_link_baud(job->link) != FLASH_FIRST_BAUD)
+        return flash_job_set_link_baud(job, FLASH_FIRST_BAUD);
     flash_job_reset_link(job, esp_reset_to_download(job->reset_attempt++));
     return STEP_WAIT;
 }
@@ -99,15 +83,15 @@ enum step flash_reply_reset(struct flash_job *job, enum esp_outcome outcome, con
 /* The rate of this round: first the usual one, then those at which a job that was cut off may have left the
  * ROM, then the usual one for as long as a person needs. */
 static uint32_t round_baud(const struct flash_job *job) {
-    if (job->sync_round >= 1 && job->sync_round < N_LADDER)
-        return ladder[N_LADDER - job->sync_round];
-    if (job->sync_round == N_LADDER)
+    if (job->sync_round >= 1 && job->sync_round < FLASH_RATES)
+        return flash_rates[FLASH_RATES - job->sync_round];
+    if (job->sync_round == FLASH_RATES)
         return job->target_baud;
-    return FIRST_BAUD;
+    return FLASH_FIRST_BAUD;
 }
 
 static bool is_waiting_for_person(const struct flash_job *job) {
-    return job->sync_round > N_LADDER;
+    return job->sync_round > FLASH_RATES;
 }
 
 enum step flash_enter_sync(struct flash_job *job) {
@@ -118,7 +102,7 @@ enum step flash_enter_sync(struct flash_job *job) {
         job->sync_round = 0;
         memset(&job->heard, 0, sizeof job->heard);
     }
-    baud = has_resets_left(job) ? FIRST_BAUD : round_baud(job);
+    baud = has_resets_left(job) ? FLASH_FIRST_BAUD : round_baud(job);
     if (baud != esp_link_baud(job->link)) {
         enum step step = flash_job_set_link_baud(job, baud);
 
@@ -179,10 +163,10 @@ static enum step fail_sync(struct flash_job *job) {
 static void hear(struct flash_job *job) {
     const struct boot_log *log = esp_link_boot_log(job->link);
 
-    if (esp_link_baud(job->link) == FIRST_BAUD && (log->n_text || log->n_garbage) &&
+    if (esp_link_baud(job->link) == FLASH_FIRST_BAUD && (log->n_text || log->n_garbage) &&
         (log->verdict != BOOT_LOG_GARBAGE || !job->heard.n_text))
         job->heard = *log;
-    if (esp_link_baud(job->link) != FIRST_BAUD)
+    if (esp_link_baud(job->link) != FLASH_FIRST_BAUD)
         esp_link_forget_log(job->link);
 }
 
@@ -202,7 +186,7 @@ enum step flash_reply_sync(struct flash_job *job, enum esp_outcome outcome, cons
     if (outcome == ESP_OK) { /* a stub of another program: only a reset ends it */
         flash_job_ask_user(
             job, "Another program's loader runs on the board: press reset, with G23 joined to GND.");
-        job->sync_round = N_LADDER;
+        job->sync_round = FLASH_RATES;
     }
     job->sync_round++;
     if (uv_now(job->loop) >= job->sync_deadline)
@@ -279,106 +263,14 @@ enum step flash_enter_protect(struct flash_job *job) {
     return STEP_NEXT;
 }
 
-/* ---- baud ------------------------------------------------------------------------------------ */
-
-static void ask_chip_baud(struct flash_job *job, uint32_t baud) {
-    struct esp_request request;
-
-    if (esp_link_loader(job->link)->baud_from_crystal)
-        esp_request_change_baud(&request, esp_rom_baud(&job->identify.chip, baud));
-    else
-        esp_request_change_baud(&request, baud);
-    flash_job_request_link(job, &request);
-}
-
-static enum step rate_reached(struct flash_job *job) {
-    job->rate_step = RATE_ASK;
-    job->baud_change_failed = false;
-    if (!job->rate_is_lowered)
-        return STEP_NEXT;
-    job->rate_is_lowered = false;
-    return flash_job_goto(job, WIPYD_PHASE_BEGIN);
-}
-
-enum step flash_enter_raise_baud(struct flash_job *job) {
-    struct esp_request request;
-
-    switch (job->rate_step) {
-    case RATE_ASK:
-        if (esp_link_baud(job->link) == job->target_baud)
-            return rate_reached(job);
-        if (!esp_link_can_baud(job->link, job->target_baud)) {
-            flash_job_log(job, LOG_WARNING, "the adapter can't do %u baud", job->target_baud);
-            if (!flash_lower_baud(job->target_baud))
-                return flash_job_fail(job, WIPYD_ERROR_BAUD_UNSUPPORTED, "the adapter can't do %u baud",
-                                      job->target_baud);
-            job->target_baud = flash_lower_baud(job->target_baud);
-            return STEP_AGAIN;
-        }
-        ask_chip_baud(job, job->target_baud);
-        return STEP_WAIT;
-    case RATE_SET:
-        return flash_job_set_link_baud(job, job->target_baud);
-    case RATE_PROBE:
-        esp_request_read_reg(&request, ESP_MAGIC_ADDRESS);
-        request.timeout_ms = 500;
-        flash_job_request_link(job, &request);
-        return STEP_WAIT;
-    }
-    return STEP_FAIL;
-}
-
-/* Nobody knows at which rate the chip is now: find it anew, and be content with less. */
-static enum step rate_failed(struct flash_job *job, enum esp_outcome outcome) {
-    char story[160];
-
-    flash_describe(job, "changing the rate", outcome, NULL, story, sizeof story);
-    flash_job_log(job, LOG_WARNING, "%u baud does not work here: %s", job->target_baud, story);
-    job->rate_step = RATE_ASK;
-    job->is_talking = false;
-    if (!flash_lower_baud(job->target_baud))
-        return flash_job_fail(job, WIPYD_ERROR_BAUD_FAILED, "%s", story);
-    job->target_baud = flash_lower_baud(job->target_baud);
-    job->baud_change_failed = true;
-    job->identify.loader = NULL;
-    job->sync_deadline = 0;
-    job->reset_attempt = 0;
-    return flash_job_goto(job, WIPYD_PHASE_RESET);
-}
-
-enum step flash_reply_raise_baud(struct flash_job *job, enum esp_outcome outcome,
-                                 const struct esp_reply *reply) {
-    switch (job->rate_step) {
-    case RATE_ASK:
-        if (outcome == ESP_OK) {
-            job->rate_step = RATE_SET;
-            return STEP_AGAIN;
-        }
-        if (outcome == ESP_LOST || outcome == ESP_REBOOTED)
-            return rate_failed(job, outcome);
-        return flash_job_retry(job, WIPYD_ERROR_BAUD_FAILED, "the ROM did not take %u baud",
-                               job->target_baud);
-    case RATE_SET:
-        job->rate_step = RATE_PROBE;
-        return STEP_AGAIN;
-    case RATE_PROBE:
-        if (outcome == ESP_OK && reply->value == ESP_MAGIC_ESP32)
-            return rate_reached(job);
-        if (outcome == ESP_LOST || outcome == ESP_REBOOTED || job->attempts + 1 == RATE_PROBES)
-            return rate_failed(job, outcome);
-        return flash_job_retry(job, WIPYD_ERROR_BAUD_FAILED, "%u baud garbles what comes back",
-                               job->target_baud);
-    }
-    return STEP_FAIL;
-}
-
 /* ---- leaving --------------------------------------------------------------------------------- */
 
 /* A chip that nobody can reset for us is left at the rate at which everybody looks for it. */
 enum step flash_enter_finish(struct flash_job *job) {
-    if (!job->link || !job->is_talking || flash_job_has_lines(job) || esp_link_baud(job->link) == FIRST_BAUD)
+    if (!job->link || !job->is_talking || flash_job_has_lines(job) ||
+        esp_link_baud(job->link) == FLASH_FIRST_BAUD)
         return STEP_NEXT;
-    ask_chip_baud(job, FIRST_BAUD);
+    flash_ask_chip_baud(job, FLASH_FIRST_BAUD);
     return STEP_WAIT;
 }
 
@@ -431,8 +323,8 @@ enum step flash_enter_boot_check(struct flash_job *job) {
         say_goodbye(job);
         return STEP_NEXT;
     }
-    if (esp_link_baud(job->link) != FIRST_BAUD)
-        return flash_job_set_link_baud(job, FIRST_BAUD);
+    if (esp_link_baud(job->link) != FLASH_FIRST_BAUD)
+        return flash_job_set_link_baud(job, FLASH_FIRST_BAUD);
     if (!job->boot_round) {
         esp_link_forget_log(job->link);
         flash_job_reset_link(job, &esp_reset_to_application);

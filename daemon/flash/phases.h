@@ -139,16 +139,25 @@ enum step flash_enter_identify(struct flash_job *job);
 enum step flash_reply_identify(struct flash_job *job, enum esp_outcome outcome,
                                const struct esp_reply *reply);
 enum step flash_enter_protect(struct flash_job *job);
-enum step flash_enter_raise_baud(struct flash_job *job);
-enum step flash_reply_raise_baud(struct flash_job *job, enum esp_outcome outcome,
-                                 const struct esp_reply *reply);
 enum step flash_enter_finish(struct flash_job *job);
 enum step flash_reply_finish(struct flash_job *job, enum esp_outcome outcome, const struct esp_reply *reply);
 enum step flash_enter_boot_check(struct flash_job *job);
 enum step flash_reply_boot_check(struct flash_job *job, enum esp_outcome outcome,
                                  const struct esp_reply *reply);
+
+/* rate.c */
+/* The ROM listens at what it heard first after its reset, which is what we send first. */
+#define FLASH_FIRST_BAUD 115200u
+enum { FLASH_RATES = 4 };
+/* Rates worth a try, upwards. */
+extern const uint32_t flash_rates[FLASH_RATES];
 /* The next rate below baud that is worth a try; 0 below 115200. */
 uint32_t flash_lower_baud(uint32_t baud);
+/* Asks the chip to listen at baud from its answer on, which is the row's next reply. */
+void flash_ask_chip_baud(struct flash_job *job, uint32_t baud);
+enum step flash_enter_raise_baud(struct flash_job *job);
+enum step flash_reply_raise_baud(struct flash_job *job, enum esp_outcome outcome,
+                                 const struct esp_reply *reply);
 
 /* plan.c */
 enum step flash_enter_prepare(struct flash_job *job);
