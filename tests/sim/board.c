@@ -77,6 +77,7 @@ void board_init(struct board *b, const char *tty_path, bool fast) {
 
 void board_deinit(struct board *b) {
     session_stop(b);
+    ram_clear(&b->ram);
     wire_deinit(&b->wire);
     flash_close(&b->flash);
 }
@@ -126,6 +127,7 @@ static void stop(struct board *b, enum chip_state s) {
     b->mute = false;
     b->wire.autobaud = false;
     slip_reset(&b->slip);
+    ram_clear(&b->ram);
     board_set_state(b, s);
 }
 
@@ -234,6 +236,9 @@ static void run_timer(struct board *b, enum board_timer t) {
         break;
     case TIMER_FAULT:
         session_on_fault_timer(b);
+        break;
+    case TIMER_WORK:
+        work_on_timer(b);
         break;
     case N_BOARD_TIMERS:
         break;

@@ -6,9 +6,12 @@
 #include "tests/sim/flash.h"
 #include "tests/sim/image.h"
 #include "tests/sim/loader.h"
+#include "tests/sim/ram.h"
 #include "tests/sim/regs.h"
 #include "tests/sim/slip.h"
+#include "tests/sim/stub.h"
 #include "tests/sim/wire.h"
+#include "tests/sim/work.h"
 
 #include <limits.h>
 #include <stdbool.h>
@@ -21,7 +24,7 @@ enum chip_state {
     CHIP_DOWNLOAD, // a serial loader listens
     CHIP_RUNNING,  // the firmware in flash runs
     CHIP_BASIC,    // the ROM's BASIC, after FLASH_END
-    CHIP_RAM_CODE, // an uploaded program that the simulator doesn't know
+    CHIP_RAM_CODE, // an uploaded program that the simulator doesn't know, or a stub that never says OHAI
     CHIP_HALTED,   // the second stage found no app to start
 };
 
@@ -39,6 +42,7 @@ enum board_timer {
     TIMER_BOOT,  // the next step of booting
     TIMER_FAULT, // a fault strikes while the chip is busy; before BUSY, which may be due at the same time
     TIMER_BUSY,  // the command's time is over
+    TIMER_WORK,  // a step of what goes on after a reply is over
     N_BOARD_TIMERS,
 };
 
@@ -59,11 +63,13 @@ struct repl {
 };
 
 struct board_settings {
-    bool no_tx_log;       // GPIO15 low: the ROM prints nothing
-    bool ignore_baud;     // CHANGE_BAUDRATE is acknowledged, nothing more
-    bool lines_dead;      // DTR and RTS lead nowhere, as on the Expansion Board 2.0
-    uint32_t block_max;   // 0 = the loader's own
-    bool main_py_endless; // the firmware's main.py never ends: no banner
+    bool no_tx_log;         // GPIO15 low: the ROM prints nothing
+    bool ignore_baud;       // CHANGE_BAUDRATE is acknowledged, nothing more
+    bool lines_dead;        // DTR and RTS lead nowhere, as on the Expansion Board 2.0
+    uint32_t block_max;     // 0 = the loader's own
+    bool main_py_endless;   // the firmware's main.py never ends: no banner
+    bool stub_no_ohai;      // an uploaded stub starts and says nothing
+    bool stub_lost_mem_end; // the ROM's reply to the jump is lost
 };
 
 struct board_counters {
@@ -101,12 +107,17 @@ struct board {
 
     // the loader
     struct loader_state loader;
+    struct stub_state stub;
+    struct ram ram;
+    struct work work;
     struct slip_decoder slip;
     bool mute;          // neither hears nor speaks until reset
     uint32_t lose_left; // bytes to lose on the way in
     uint64_t frame_no;  // of the frame that is coming in
     uint8_t fifo[128];
     size_t fifo_len;
+    bool frame_waits;   // a whole frame is in `slip` and the loader is busy: `by_interrupt` only
+    bool corrupt_later; // once what goes on after the reply is done
     bool busy;
     int64_t busy_since;
     uint8_t busy_opcode;
@@ -160,6 +171,7 @@ void session_stop(struct board *b);
 void session_on_byte(struct board *b, uint8_t byte);
 void session_on_busy_end(struct board *b);
 void session_on_fault_timer(struct board *b);
+void session_on_work_end(struct board *b);
 void session_on_sent(struct board *b);
 
 // ---- repl.c

@@ -21,7 +21,8 @@ const char control_help[] =
     "                       ACTION about the request or the reply: drop-reply, delay-reply MS, "
     "garble-reply,\n"
     "                       garble-request, truncate-reply, duplicate-reply, refuse HEX, noise N, "
-    "corrupt-flash\n"
+    "corrupt-flash,\n"
+    "                       stub-write-error HEX (a stub says yes to the block, drops it, and fails later)\n"
     "                       ACTION at a moment: unplug, reset, power-cut, brownout, silence, touch-config,\n"
     "                       lose-bytes N (always mid-frame)\n"
     "                       M: request (default), mid-frame (PERCENT of its data is in, default 50),\n"
@@ -39,6 +40,8 @@ const char control_help[] =
     "  set flip-rate P            chance per byte of a wrong bit, both ways     set seed N\n"
     "  set write-protect on|off|hard  status bits; writes \"succeed\", flash unchanged; hard: no WRSR clears "
     "them\n"
+    "  set stub-no-ohai on|off    an uploaded stub never greets\n"
+    "  set stub-lost-mem-end on|off  the ROM's reply to the jump is lost\n"
     "  set main-py endless|none   endless: the firmware prints no banner\n"
     "  quit\n";
 
@@ -235,6 +238,8 @@ static const struct {
     { "no-tx-log", offsetof(struct board, set.no_tx_log) },
     { "ignore-baud", offsetof(struct board, set.ignore_baud) },
     { "lines-dead", offsetof(struct board, set.lines_dead) },
+    { "stub-no-ohai", offsetof(struct board, set.stub_no_ohai) },
+    { "stub-lost-mem-end", offsetof(struct board, set.stub_lost_mem_end) },
     { "rx-dead", offsetof(struct board, wire.set.rx_dead) },
     { "tx-dead", offsetof(struct board, wire.set.tx_dead) },
 };

@@ -28,6 +28,7 @@ static const struct {
     { FAULT_CORRUPT_FLASH, "corrupt-flash", false, false, 0 },
     { FAULT_LOSE_BYTES, "lose-bytes", true, true, 10 },
     { FAULT_TOUCH_CONFIG, "touch-config", false, true, 0 },
+    { FAULT_STUB_WRITE_ERROR, "stub-write-error", true, false, 16 },
 };
 
 #define N_ACTIONS (sizeof(actions) / sizeof(actions[0]))

@@ -30,6 +30,7 @@ enum fault_action {
     FAULT_CORRUPT_FLASH,
     FAULT_LOSE_BYTES, // bytes
     FAULT_TOUCH_CONFIG,
+    FAULT_STUB_WRITE_ERROR, // error byte
 };
 
 struct fault {

@@ -51,44 +51,63 @@ bool flash_is_protected(const struct flash *f) {
     return f->protect_hard || (f->status1 & 0x1C) != 0;
 }
 
-static void begin(struct flash *f, struct flash_op op) {
+void flash_begin(struct flash *f, struct flash_op op) {
     free(f->op.data);
     f->op = op;
 }
 
-static uint32_t units_touched(uint32_t offset, uint32_t len, uint32_t unit) {
+uint32_t flash_units(uint32_t offset, uint32_t len, uint32_t unit) {
     if (len == 0)
         return 0;
     return (offset + len - 1) / unit - offset / unit + 1;
 }
 
 uint64_t flash_begin_erase(struct flash *f, uint32_t offset, uint32_t len) {
-    begin(f, (struct flash_op) { .kind = FLASH_OP_ERASE,
-                                 .offset = offset,
-                                 .len = len,
-                                 .units = units_touched(offset, len, FLASH_SECTOR),
-                                 .unit_us = f->timings.sector_us });
+    flash_begin(f, (struct flash_op) { .kind = FLASH_OP_ERASE,
+                                       .offset = offset,
+                                       .len = len,
+                                       .units = flash_units(offset, len, FLASH_SECTOR),
+                                       .unit_us = f->timings.sector_us });
     return (uint64_t)f->op.units * f->op.unit_us;
 }
 
+uint64_t flash_begin_erase_fast(struct flash *f, uint32_t offset, uint32_t len) {
+    uint32_t sectors = flash_units(offset, len, FLASH_SECTOR);
+    uint64_t us = 0;
+
+    for (uint32_t at = offset / FLASH_SECTOR * FLASH_SECTOR; at < offset + len;) {
+        bool block = at % FLASH_BLOCK == 0 && offset + len - at >= FLASH_BLOCK;
+        us += block ? f->timings.block_us : f->timings.sector_us;
+        at += block ? FLASH_BLOCK : FLASH_SECTOR;
+    }
+    flash_begin(f, (struct flash_op) { .kind = FLASH_OP_ERASE,
+                                       .offset = offset,
+                                       .len = len,
+                                       .units = sectors,
+                                       .unit_us = sectors ? (uint32_t)(us / sectors) : 0 });
+    return us;
+}
+
 uint64_t flash_begin_program(struct flash *f, uint32_t offset, uint8_t *data, uint32_t len) {
-    begin(f, (struct flash_op) { .kind = FLASH_OP_PROGRAM,
-                                 .offset = offset,
-                                 .len = len,
-                                 .units = units_touched(offset, len, FLASH_PAGE),
-                                 .unit_us = f->timings.page_us,
-                                 .data = data });
+    flash_begin(f, (struct flash_op) { .kind = FLASH_OP_PROGRAM,
+                                       .offset = offset,
+                                       .len = len,
+                                       .units = flash_units(offset, len, FLASH_PAGE),
+                                       .unit_us = f->timings.page_us,
+                                       .data = data });
     return (uint64_t)f->op.units * f->op.unit_us;
 }
 
 static void erase_sectors(struct flash *f, uint32_t offset, uint32_t n) {
     uint32_t first = offset / FLASH_SECTOR * FLASH_SECTOR;
+    bool block = f->op.units == 1 && f->op.len == FLASH_BLOCK;
+    uint32_t sectors = block ? n * (FLASH_BLOCK / FLASH_SECTOR) : n;
 
-    f->counters.sectors_erased += n;
+    f->counters.sectors_erased += sectors;
     f->counters.erase_us += (uint64_t)n * f->op.unit_us;
     if (flash_is_protected(f))
         return;
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < sectors; i++)
         memset(f->mem + ((first + i * FLASH_SECTOR) & (f->size - 1)), 0xFF, FLASH_SECTOR);
 }
 

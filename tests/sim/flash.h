@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #define FLASH_SECTOR        0x1000u
+#define FLASH_BLOCK         0x10000u
 #define FLASH_PAGE          0x100u
 #define FLASH_CONFIG_OFFSET 0x3FF000u // Pycom's config block
 
@@ -33,7 +34,7 @@ struct flash_op {
     enum flash_op_kind kind;
     uint32_t offset; // bytes
     uint32_t len;    // bytes
-    uint32_t units;  // sectors or pages
+    uint32_t units;  // sectors (or one block of 64 KiB) or pages
     uint32_t unit_us;
     uint8_t *data; // PROGRAM only, owned
 };
@@ -66,6 +67,15 @@ bool flash_is_protected(const struct flash *f);
 
 // Begin an erase of all sectors that [offset, offset + len) touches. Returns the time it takes, in us.
 uint64_t flash_begin_erase(struct flash *f, uint32_t offset, uint32_t len);
+
+// The same by the fastest commands that fit, blocks of 64 KiB where they are aligned: a stub's ERASE_REGION.
+uint64_t flash_begin_erase_fast(struct flash *f, uint32_t offset, uint32_t len);
+
+// How many units of `unit` bytes the range touches.
+uint32_t flash_units(uint32_t offset, uint32_t len, uint32_t unit);
+
+// Begins `op`, whose fields are all set; its data is taken over.
+void flash_begin(struct flash *f, struct flash_op op);
 
 // Begin to program `len` bytes (taken over, freed here). Returns the time it takes, in us.
 uint64_t flash_begin_program(struct flash *f, uint32_t offset, uint8_t *data, uint32_t len);

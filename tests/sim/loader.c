@@ -26,6 +26,11 @@ static const struct {
     { OP_DEFL_DATA, "DEFL_DATA" },
     { OP_DEFL_END, "DEFL_END" },
     { OP_MD5, "MD5" },
+    { OP_GET_SECURITY_INFO, "GET_SECURITY_INFO" },
+    { OP_ERASE_FLASH, "ERASE_FLASH" },
+    { OP_ERASE_REGION, "ERASE_REGION" },
+    { OP_READ_FLASH, "READ_FLASH" },
+    { OP_RUN_USER_CODE, "RUN_USER_CODE" },
 };
 
 #define N_OPS (sizeof(ops) / sizeof(ops[0]))
@@ -59,61 +64,30 @@ void loader_start(struct board *b, const struct loader *loader) {
 }
 
 void loader_stop(struct board *b) {
+    stub_stop(b);
     transfer_close(&b->loader.flash);
     transfer_close(&b->loader.ram);
     b->loader = (struct loader_state) { .loader = NULL };
 }
 
-static const struct loader_command *find(const struct loader *l, uint8_t opcode) {
+static uint32_t le32(const uint8_t *p) {
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+const struct loader_command *loader_find(const struct loader *l, uint8_t opcode) {
     for (size_t i = 0; i < l->n_commands; i++)
         if (l->commands[i].opcode == opcode)
             return &l->commands[i];
     return NULL;
 }
 
-void loader_run(struct board *b, const uint8_t *frame, size_t len, struct outcome *out) {
-    const struct loader_command *command = NULL;
-
-    *out = (struct outcome) { .replies = 1 };
-    if (len >= 8 && frame[0] == 0x00)
-        command = find(b->loader.loader, frame[1]);
-    if (!command) {
-        out->unknown = true;
-        out->error = ROM_MALFORMED;
-        return;
-    }
-    struct request q = { .opcode = frame[1], .data = frame + 8, .len = len - 8, .checksum = frame[4] };
-    size_t announced = (size_t)frame[2] | (size_t)frame[3] << 8;
-    if (announced != q.len || q.len < command->len_min || q.len > command->len_max) {
-        // A frame whose length is not the announced one (half a packet) is no command at all; a wrong length
-        // is a bad one.
-        out->unknown = announced != q.len;
-        out->error = ROM_MALFORMED;
-        return;
-    }
-    command->run(b, &q, out);
+void loader_read_reg(struct board *b, const struct request *q, struct outcome *out) {
+    out->has_value = true;
+    out->value = regs_read(&b->regs, le32(q->data));
+    out->clears_error = true;
 }
 
-size_t loader_compose(struct loader_state *s, uint8_t opcode, const struct outcome *o, uint8_t *frame) {
-    size_t data_len = o->payload_len + s->loader->status_len;
-
-    if (!o->unknown)
-        s->reply_opcode = opcode;
-    if (o->has_value)
-        s->reply_value = o->value;
-    if (!o->keep_payload)
-        memcpy(s->reply_data, o->payload, o->payload_len);
-    if (o->error || o->clears_error)
-        s->reply_error = o->error;
-    s->reply_data[o->payload_len] = o->error ? 1 : 0;
-    s->reply_data[o->payload_len + 1] = s->reply_error;
-
-    frame[0] = 0x01;
-    frame[1] = s->reply_opcode;
-    frame[2] = (uint8_t)data_len;
-    frame[3] = (uint8_t)(data_len >> 8);
-    for (int i = 0; i < 4; i++)
-        frame[4 + i] = (uint8_t)(s->reply_value >> (8 * i));
-    memcpy(frame + 8, s->reply_data, data_len);
-    return 8 + data_len;
+void loader_spi_set_params(struct board *b, const struct request *q, struct outcome *out) {
+    (void)out;
+    b->loader.flash_limit = le32(q->data + 4);
 }

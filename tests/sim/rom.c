@@ -22,12 +22,6 @@ static void greet(struct board *b, const struct request *q, struct outcome *out)
     out->clears_error = true;
 }
 
-static void read_reg(struct board *b, const struct request *q, struct outcome *out) {
-    out->has_value = true;
-    out->value = regs_read(&b->regs, le32(q->data));
-    out->clears_error = true;
-}
-
 static void write_reg(struct board *b, const struct request *q, struct outcome *out) {
     regs_write(&b->regs, le32(q->data), le32(q->data + 4), le32(q->data + 8));
     out->cost_us = le32(q->data + 12);
@@ -37,11 +31,6 @@ static void spi_attach(struct board *b, const struct request *q, struct outcome 
     (void)q;
     (void)out;
     b->loader.attached = true;
-}
-
-static void spi_set_params(struct board *b, const struct request *q, struct outcome *out) {
-    (void)out;
-    b->loader.flash_limit = le32(q->data + 4);
 }
 
 static void read_flash_slow(struct board *b, const struct request *q, struct outcome *out) {
@@ -105,8 +94,8 @@ static const struct loader_command commands[] = {
     { OP_MEM_DATA, 16, 16 + 0x1800, transfer_data },
     { OP_SYNC, 36, 36, greet },
     { OP_WRITE_REG, 16, 16, write_reg },
-    { OP_READ_REG, 4, 4, read_reg },
-    { OP_SPI_SET_PARAMS, 24, 24, spi_set_params },
+    { OP_READ_REG, 4, 4, loader_read_reg },
+    { OP_SPI_SET_PARAMS, 24, 24, loader_spi_set_params },
     { OP_SPI_ATTACH, 8, 8, spi_attach },
     { OP_READ_FLASH_SLOW, 8, 8, read_flash_slow },
     { OP_CHANGE_BAUDRATE, 8, 8, change_baudrate },
@@ -116,10 +105,60 @@ static const struct loader_command commands[] = {
     { OP_MD5, 8, 16, md5 },
 };
 
+static void run(struct board *b, const uint8_t *frame, size_t len, struct outcome *out) {
+    const struct loader_command *command = NULL;
+
+    *out = (struct outcome) { .replies = 1 };
+    if (len >= 8 && frame[0] == 0x00)
+        command = loader_find(b->loader.loader, frame[1]);
+    if (!command) {
+        out->unknown = true;
+        out->error = ROM_MALFORMED;
+        return;
+    }
+    struct request q = { .opcode = frame[1], .data = frame + 8, .len = len - 8, .checksum = frame[4] };
+    size_t announced = (size_t)frame[2] | (size_t)frame[3] << 8;
+    if (announced != q.len || q.len < command->len_min || q.len > command->len_max) {
+        // A frame whose length is not the announced one (half a packet) is no command at all; a wrong length
+        // is a bad one.
+        out->unknown = announced != q.len;
+        out->error = ROM_MALFORMED;
+        return;
+    }
+    command->run(b, &q, out);
+}
+
+static size_t compose(struct loader_state *s, uint8_t opcode, const struct outcome *o, uint8_t *frame) {
+    size_t data_len = o->payload_len + s->loader->status_len;
+
+    if (!o->unknown)
+        s->reply_opcode = opcode;
+    if (o->has_value)
+        s->reply_value = o->value;
+    if (!o->keep_payload)
+        memcpy(s->reply_data, o->payload, o->payload_len);
+    if (o->error || o->clears_error)
+        s->reply_error = o->error;
+    s->reply_data[o->payload_len] = o->error ? 1 : 0;
+    s->reply_data[o->payload_len + 1] = s->reply_error;
+
+    frame[0] = 0x01;
+    frame[1] = s->reply_opcode;
+    frame[2] = (uint8_t)data_len;
+    frame[3] = (uint8_t)(data_len >> 8);
+    for (int i = 0; i < 4; i++)
+        frame[4 + i] = (uint8_t)(s->reply_value >> (8 * i));
+    memcpy(frame + 8, s->reply_data, data_len);
+    return 8 + data_len;
+}
+
 const struct loader loader_rom = {
     .name = "rom",
+    .slip = SLIP_ROM,
     .status_len = 4,
     .block_max = 0x1800,
     .commands = commands,
     .n_commands = sizeof(commands) / sizeof(commands[0]),
+    .run = run,
+    .compose = compose,
 };

@@ -6,6 +6,7 @@
 
 void session_start(struct board *b, const struct loader *loader) {
     loader_start(b, loader);
+    b->slip.manner = loader->slip;
     slip_reset(&b->slip);
     b->frame_no++;
 }
@@ -16,11 +17,13 @@ void session_stop(struct board *b) {
 
     if (b->busy && b->wire.set.fast)
         elapsed_us = (int64_t)b->outcome.cost_us / 2;
+    work_cut(b);
     flash_end(&b->flash, elapsed_us);
     loader_stop(b);
     wire_set_greeted(&b->wire, false);
     b->busy = false;
     b->fifo_len = 0;
+    b->frame_waits = b->corrupt_later = false;
     b->lose_left = 0;
     b->awaiting_sent = false;
     b->reply_fault.used = false;
@@ -64,6 +67,7 @@ static bool strike(struct board *b, const struct fault *f) {
     case FAULT_REFUSE:
     case FAULT_NOISE:
     case FAULT_CORRUPT_FLASH:
+    case FAULT_STUB_WRITE_ERROR:
         return false;
     }
     return false;
@@ -79,11 +83,9 @@ static void send_noise(struct board *b, uint32_t n) {
     }
 }
 
-static void send_reply(struct board *b) {
-    uint8_t frame[8 + 68];
-    uint8_t encoded[2 * sizeof(frame) + 2];
-    size_t len = loader_compose(&b->loader, b->busy_opcode, &b->outcome, frame);
-    unsigned copies = b->outcome.replies;
+// Sends a frame with what the fault does to it.
+static void emit(struct board *b, uint8_t *frame, size_t len, unsigned copies) {
+    static uint8_t encoded[2 * STUB_PACKET_MAX + 2];
     const struct fault *f = b->reply_fault.used ? &b->reply_fault : NULL;
 
     if (f && f->action == FAULT_DROP_REPLY)
@@ -103,27 +105,70 @@ static void send_reply(struct board *b) {
         board_send(b, encoded, len);
 }
 
+static void send_reply(struct board *b) {
+    static uint8_t frame[STUB_PACKET_MAX];
+    const struct outcome *o = &b->outcome;
+
+    if (o->next == NEXT_RUN_RAM && b->set.stub_lost_mem_end && b->loader.loader == &loader_rom)
+        return;
+    if (o->replies > 0)
+        emit(b, frame, b->loader.loader->compose(&b->loader, b->busy_opcode, o, frame), o->replies);
+    if (o->raw_len > 0) {
+        memcpy(frame, o->raw, o->raw_len);
+        emit(b, frame, o->raw_len, 1);
+    }
+}
+
 static void corrupt_flash(struct board *b) {
     const struct flash_op *op = &b->flash.op;
 
+    b->corrupt_later = false;
     if (op->len > 0)
         flash_poke(&b->flash, op->offset + rng_below(&b->wire.rng, op->len),
                    (uint8_t)(1u << rng_below(&b->wire.rng, 8)));
 }
 
+// What a stub does once it has answered. A fault that was ordered for the time that the command takes strikes
+// in the middle of it.
+static void go_on_after_reply(struct board *b) {
+    uint64_t us = work_total_us(b);
+
+    work_start(b);
+    if (b->busy_fault.used && work_is_binding(b))
+        board_set_timer(b, TIMER_FAULT, (int64_t)us / 2);
+    if (b->corrupt_later && !work_is_binding(b))
+        corrupt_flash(b);
+}
+
 static void finish_command(struct board *b) {
     b->busy = false;
-    flash_end(&b->flash, -1);
-    if (b->reply_fault.used && b->reply_fault.action == FAULT_CORRUPT_FLASH)
-        corrupt_flash(b);
+    if (!b->work.running)
+        flash_end(&b->flash, -1);
     if (!b->outcome.silent)
         send_reply(b);
+    b->corrupt_later |= b->reply_fault.used && b->reply_fault.action == FAULT_CORRUPT_FLASH;
+    go_on_after_reply(b);
+    if (!b->loader.loader)
+        return; // a fault in the middle of it
     if (b->busy_opcode == OP_SYNC && !b->outcome.silent && b->outcome.error == ROM_OK)
         wire_set_greeted(&b->wire, true);
     b->reply_fault.used = false;
     b->awaiting_sent = true;
     if (b->wire.tx_len == 0)
         session_on_sent(b);
+}
+
+static void run_ram(struct board *b) {
+    const struct loader *stub = ram_find_stub(&b->ram, b->outcome.entry);
+
+    session_stop(b);
+    if (!stub || b->set.stub_no_ohai) {
+        board_set_state(b, CHIP_RAM_CODE);
+        return;
+    }
+    session_start(b, stub);
+    wire_set_greeted(&b->wire, true);
+    stub_start(b);
 }
 
 void session_on_sent(struct board *b) {
@@ -150,8 +195,10 @@ void session_on_sent(struct board *b) {
         board_reset(b, RESET_SOFTWARE);
         break;
     case NEXT_RUN_RAM:
-        session_stop(b);
-        board_set_state(b, CHIP_RAM_CODE);
+        run_ram(b);
+        break;
+    case NEXT_HANG:
+        b->mute = true;
         break;
     }
 }
@@ -185,17 +232,24 @@ static bool rate_is_known(struct board *b) {
     return wire_bauds_agree(b->wire.rx_baud, b->wire.chip_baud);
 }
 
+// An acknowledgement of READ_FLASH counts as that command.
+static uint8_t opcode_of(const struct board *b) {
+    if (b->stub.read.on)
+        return OP_READ_FLASH;
+    return b->slip.len > 1 ? b->slip.frame[1] : 0;
+}
+
 static void start_command(struct board *b) {
     const struct fault *f = &b->reply_fault;
     uint64_t cost_us;
 
-    b->busy_opcode = b->slip.len > 1 ? b->slip.frame[1] : 0;
+    b->busy_opcode = opcode_of(b);
     if (f->used && f->action == FAULT_GARBLE_REQUEST)
         garble_request(b);
     if (f->used && f->action == FAULT_REFUSE)
         b->outcome = (struct outcome) { .replies = 1, .error = (uint8_t)f->arg };
     else
-        loader_run(b, b->slip.frame, b->slip.len, &b->outcome);
+        b->loader.loader->run(b, b->slip.frame, b->slip.len, &b->outcome);
 
     cost_us = b->wire.set.fast ? 0 : b->outcome.cost_us;
     if (f->used && f->action == FAULT_DELAY_REPLY)
@@ -203,7 +257,8 @@ static void start_command(struct board *b) {
     b->busy = true;
     b->busy_since = b->now;
     b->busy_fault = faults_match(&b->faults, b->busy_opcode, MOMENT_BUSY, 0, b->frame_no);
-    if (b->busy_fault.used)
+    bool strikes_before_reply = b->busy_fault.used && !work_is_binding(b);
+    if (strikes_before_reply)
         board_set_timer(b, TIMER_FAULT, (int64_t)cost_us / 2);
     else if (cost_us == 0)
         finish_command(b);
@@ -212,7 +267,7 @@ static void start_command(struct board *b) {
 }
 
 static void on_frame(struct board *b) {
-    uint8_t opcode = b->slip.len > 1 ? b->slip.frame[1] : 0;
+    uint8_t opcode = opcode_of(b);
 
     if (!rate_is_known(b))
         return;
@@ -244,7 +299,9 @@ static void feed(struct board *b, uint8_t byte) {
         return;
     }
     if (slip_feed(&b->slip, byte) == SLIP_FRAME) {
-        on_frame(b);
+        b->frame_waits = b->busy || work_is_binding(b);
+        if (!b->frame_waits)
+            on_frame(b);
         b->stirred = true;
     } else if (b->slip.len == 1 && b->slip.inside && !b->slip.escaped) {
         b->frame_no++;
@@ -256,16 +313,32 @@ static void feed(struct board *b, uint8_t byte) {
 void session_on_byte(struct board *b, uint8_t byte) {
     if (b->mute)
         return;
-    if (!b->busy)
+    if (b->loader.loader->by_interrupt ? !b->frame_waits : !b->busy)
         feed(b, byte);
+    else if (b->loader.loader->by_interrupt)
+        b->n.rx_lost++;
     else if (b->fifo_len < sizeof(b->fifo))
         b->fifo[b->fifo_len++] = byte;
     else
         b->n.rx_lost++;
 }
 
+static void take_waiting_frame(struct board *b) {
+    if (!b->frame_waits || b->busy || work_is_binding(b) || b->state != CHIP_DOWNLOAD || b->mute)
+        return;
+    b->frame_waits = false;
+    on_frame(b);
+}
+
+void session_on_work_end(struct board *b) {
+    if (b->corrupt_later && !work_is_binding(b))
+        corrupt_flash(b);
+    take_waiting_frame(b);
+}
+
 void session_on_busy_end(struct board *b) {
     finish_command(b);
+    take_waiting_frame(b);
     while (b->fifo_len > 0 && !b->busy && b->state == CHIP_DOWNLOAD && !b->mute) {
         uint8_t byte = b->fifo[0];
         memmove(b->fifo, b->fifo + 1, --b->fifo_len);

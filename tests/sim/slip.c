@@ -14,11 +14,37 @@ void slip_reset(struct slip_decoder *d) {
     d->len = 0;
 }
 
+#define LEGACY_FRAME_MAX (0x4000 + 64)
+
 static void append(struct slip_decoder *d, uint8_t byte) {
     if (d->len == sizeof(d->frame))
         d->overlong = true;
     else
         d->frame[d->len++] = byte;
+}
+
+static enum slip_event on_end(struct slip_decoder *d) {
+    d->escaped = false;
+    if (d->len == 0) {
+        d->inside = d->manner == SLIP_ROM;
+        return SLIP_NOTHING;
+    }
+    d->inside = false;
+    return SLIP_FRAME;
+}
+
+static void on_bad_escape(struct slip_decoder *d, uint8_t byte) {
+    switch (d->manner) {
+    case SLIP_ROM:
+        append(d, byte);
+        break;
+    case SLIP_STUB_NEW:
+        slip_reset(d);
+        break;
+    case SLIP_STUB_LEGACY:
+        d->escaped = true; // until an escape is complete
+        break;
+    }
 }
 
 enum slip_event slip_feed(struct slip_decoder *d, uint8_t byte) {
@@ -29,24 +55,24 @@ enum slip_event slip_feed(struct slip_decoder *d, uint8_t byte) {
         }
         return SLIP_NOTHING;
     }
-    if (byte == END) {
-        if (d->len == 0) {
-            d->escaped = false;
-            return SLIP_NOTHING;
-        }
-        d->inside = false;
-        d->escaped = false;
-        return SLIP_FRAME;
-    }
+    if (byte == END && !(d->escaped && d->manner == SLIP_STUB_NEW))
+        return on_end(d);
     if (d->escaped) {
         d->escaped = false;
-        append(d, byte == ESC_END ? END : byte == ESC_ESC ? ESC : byte);
+        if (byte == ESC_END)
+            append(d, END);
+        else if (byte == ESC_ESC)
+            append(d, ESC);
+        else
+            on_bad_escape(d, byte);
     } else if (byte == ESC) {
         d->escaped = true;
     } else {
         append(d, byte);
     }
-    return SLIP_NOTHING;
+    if (d->manner == SLIP_STUB_NEW && d->overlong)
+        slip_reset(d);
+    return d->manner == SLIP_STUB_LEGACY && d->len == LEGACY_FRAME_MAX ? on_end(d) : SLIP_NOTHING;
 }
 
 size_t slip_encode(const uint8_t *body, size_t len, uint8_t *out) {

@@ -78,6 +78,8 @@ void transfer_begin(struct board *b, const struct request *q, struct outcome *ou
     if (out->error)
         return;
     *slot = t;
+    if (t.kind == TRANSFER_RAM)
+        ram_begin(&b->ram, t.offset, t.size);
     if (t.kind == TRANSFER_DEFLATE && inflateInit(&slot->z) != Z_OK)
         abort();
     if (t.kind != TRANSFER_RAM)
@@ -155,7 +157,9 @@ void transfer_data(struct board *b, const struct request *q, struct outcome *out
         out->error = ROM_BAD_CHECKSUM;
         return;
     }
-    if (kind != TRANSFER_RAM)
+    if (kind == TRANSFER_RAM)
+        ram_append(&b->ram, data, len);
+    else
         write_flash(b, t, data, len, out);
 }
 
