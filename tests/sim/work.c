@@ -83,7 +83,19 @@ static void end_step(struct board *b) {
         reset(&b->work);
 }
 
-// Without pacing a fault that strikes in the middle finds half of the steps done and the next one half done.
+// The step that runs when half of the time has passed.
+static size_t middle_of(const struct board *b) {
+    uint64_t half = work_total_us(b) / 2, passed = 0;
+
+    for (size_t i = b->work.next; i < b->work.n; i++) {
+        passed += step_us(&b->work.steps[i]);
+        if (passed > half)
+            return i;
+    }
+    return b->work.next;
+}
+
+// Without pacing a fault that strikes in the middle finds the steps before it done and this one half done.
 static bool struck_at_once(struct board *b, size_t middle) {
     if (!b->busy_fault.used || b->work.next < middle)
         return false;
@@ -93,7 +105,7 @@ static bool struck_at_once(struct board *b, size_t middle) {
 
 void work_start(struct board *b) {
     struct work *w = &b->work;
-    size_t middle = w->next + (w->n - w->next) / 2;
+    size_t middle = middle_of(b);
 
     while (b->wire.set.fast && work_is_pending(b)) {
         if (!w->running)

@@ -28,8 +28,8 @@ void work_add_program(struct board *b, uint32_t offset, const uint8_t *data, uin
 // What has been added so far is waited for.
 void work_bind(struct board *b);
 
-// Starts what has been added; without pacing it is done on return. `corrupt` = one bit of the last step's
-// range is flipped once all is done.
+// Starts what has been added; without pacing it is done on return, or cut short by a fault that was ordered
+// for its middle.
 void work_start(struct board *b);
 
 bool work_is_binding(const struct board *b);
