@@ -12,6 +12,7 @@ DEPS_BUILD := gcc make pkg-config libc6-dev libuv1-dev libsystemd-dev libarchive
 DEPS_TEST  := libcmocka-dev zlib1g-dev dbus systemd python3 procps openssl strace umockdev libumockdev-dev less zsh fish
 DEPS_CHECK := clang clang-format clang-tidy cppcheck libclang-rt-14-dev udev mandoc
 DEPS_DEB   := dpkg-dev lintian systemd udev dbus
+DEPS_VM    := qemu-system-x86 mmdebstrap cpio kmod libusbredirparser-dev
 
 # ---- flags -------------------------------------------------------------------------------------------------------
 # pkg-config runs when a rule needs it, after `deps` has had its chance.
@@ -20,6 +21,7 @@ PKGS_CLIENT := libsystemd yajl smartcols
 PKGS_SIM    := zlib libcrypto
 PKGS_TEST   := cmocka zlib
 PKGS_BED    := umockdev-1.0
+PKGS_USB    := libusbredirparser-0.5
 
 WARN := -Wall -Wextra -Wconversion -Wshadow -Wswitch-enum -Wmissing-prototypes -Wstrict-prototypes -Wvla \
         -Wformat=2 -Wundef -Wunused-result -Werror
@@ -44,10 +46,11 @@ PROTO_SRC  := $(wildcard proto/*.c)
 DAEMON_SRC := $(filter-out daemon/main.c,$(wildcard daemon/*/*.c))
 CLIENT_SRC := $(wildcard client/*.c)
 SIM_SRC    := $(filter-out tests/sim/%_shim.c,$(wildcard tests/sim/*.c))
+USB_SRC    := $(wildcard tests/vm/usb/*.c)
 UNIT_SRC   := $(wildcard tests/unit/test_*.c tests/unit/*_tool.c)
 UNIT_BIN   := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 LIB := $(BUILD)/libwipyd.a
-ALL_C := $(wildcard proto/*.[ch] daemon/*.[ch] daemon/*/*.[ch] client/*.[ch] tests/*/*.[ch])
+ALL_C := $(wildcard proto/*.[ch] daemon/*.[ch] daemon/*/*.[ch] client/*.[ch] tests/*/*.[ch] tests/vm/usb/*.[ch])
 
 .DELETE_ON_ERROR:
 .PHONY: all
@@ -68,6 +71,18 @@ $(BUILD)/wipyctl: $(call obj,$(CLIENT_SRC) $(PROTO_SRC))
 $(BUILD)/wipysim: $(call obj,$(SIM_SRC))
 	@echo '  LINK  $@'
 	$(Q)$(CC) $(LINK_FLAGS) -o $@ $^ $$(pkg-config --libs $(PKGS_SIM))
+
+# The chips alone are pure, and have unit tests; the cable to QEMU needs DEPS_VM.
+USB_CHIPS := $(call obj,tests/vm/usb/chip.c tests/vm/usb/cp2102.c tests/vm/usb/ft230x.c)
+
+.PHONY: usbboard
+usbboard: $(BUILD)/usbboard
+
+$(BUILD)/usbboard: $(call obj,$(USB_SRC))
+	@echo '  LINK  $@'
+	$(Q)$(CC) $(LINK_FLAGS) -o $@ $^ $$(pkg-config --libs $(PKGS_USB))
+
+$(BUILD)/tests/vm/usb/redir.o: PKGS_CLIENT += $(PKGS_USB)
 
 # Two helpers of the tests are built without the sanitizers: one is loaded into other programs, the other is started
 # again under umockdev's library.
