@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -319,7 +318,6 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usbboard: --chip %s: cp2102 or ft230x is expected\n", o.chip);
         return 2;
     }
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
     u = (struct usbboard) { .socket = -1, .wires = { .tty = -1, .control = -1 } };
     chip_init(&u.chip, model, o.serial);
     u.chip.fast = o.fast;

@@ -306,6 +306,8 @@ struct redir *redir_new(int fd, struct chip *chip, struct usb_log *log, const st
     set_callbacks(r->parser);
     usbredirparser_caps_set_cap(caps, usb_redir_cap_connect_device_version);
     usbredirparser_caps_set_cap(caps, usb_redir_cap_ep_info_max_packet_size);
+    usbredirparser_caps_set_cap(caps, usb_redir_cap_64bits_ids);
+    usbredirparser_caps_set_cap(caps, usb_redir_cap_32bits_bulk_length);
     usbredirparser_init(r->parser, "usbboard", caps, USB_REDIR_CAPS_SIZE, usbredirparser_fl_usb_host);
     return r;
 }
