@@ -32,8 +32,9 @@ static inline void guard_on_time(uv_timer_t *timer) {
     guard->late = true;
 }
 
+/* Again and again: where it is due before the turn sleeps, nothing else would end that sleep. */
 static inline void guard_start(struct guard *guard, uint64_t ms) {
-    uv_timer_start(&guard->timer, guard_on_time, ms, 0);
+    uv_timer_start(&guard->timer, guard_on_time, ms, ms);
 }
 
 static inline void guard_stop(struct guard *guard) {
@@ -53,6 +54,7 @@ static inline void run_some_ms(struct guard *guard, uint64_t ms) {
     guard_start(guard, ms);
     while (!guard->late)
         uv_run(guard->loop, UV_RUN_ONCE);
+    uv_timer_stop(&guard->timer);
     guard->late = false;
 }
 

@@ -16,11 +16,13 @@ static uint64_t now_us(void) {
     return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
 }
 
+/* On a busy machine the timer is due before the first turn sleeps: the next time ends that sleep. */
 static void turn_for(struct bench *bench, uint64_t ms) {
     bench->is_late = false;
-    uv_timer_start(&bench->limit, on_limit, ms, 0);
+    uv_timer_start(&bench->limit, on_limit, ms, ms);
     while (!bench->is_late)
         uv_run(&bench->loop, UV_RUN_ONCE);
+    uv_timer_stop(&bench->limit);
 }
 
 /* ---- findupgrade ----------------------------------------------------------------------------- */
