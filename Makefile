@@ -6,6 +6,17 @@ PREFIX  ?= /usr
 SYSCONFDIR ?= /etc
 DESTDIR ?=
 
+# ---- how make runs -----------------------------------------------------------------------------------------------
+# All cores, unless make is told another -j or is one of several already. What is built says its say in one piece;
+# tests tell as they go.
+JOBS := $(shell nproc 2>/dev/null || echo 1)
+ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
+MAKEFLAGS += -j$(JOBS)
+endif
+ifeq ($(filter test% check% bench demo,$(MAKECMDGOALS)),)
+MAKEFLAGS += --output-sync=target
+endif
+
 # ---- packages: the one list --------------------------------------------------------------------------------------
 DEPS_BUILD := gcc make pkg-config libc6-dev libuv1-dev libsystemd-dev libarchive-dev libyajl-dev libdeflate-dev \
               libssl-dev libsqlite3-dev libcurl4-openssl-dev libudev-dev libsmartcols-dev libinih-dev
