@@ -148,12 +148,12 @@ test-run: all sim $(UNIT_BIN)
 
 sim: $(BUILD)/wipysim $(BUILD)/liblines.so $(BUILD)/usbtool ## Build the simulated board and its USB port
 
+# One after the other, the quick ones first: several build the same.
+CHECKS := format fences compilers units man install deb static interfaces san
 check: deps-check ## Format, fences, unit and rules, man pages, package, compilers, linters, tests under ASan and UBSan
-	@$(MAKE) --no-print-directory check-format check-fences check-units check-man check-install check-deb \
-	  check-compilers check-static check-interfaces check-san
+	@set -e; for check in $(CHECKS); do $(MAKE) --no-print-directory check-$$check; done
 
-.PHONY: check-format check-fences check-units check-man check-install check-deb check-compilers check-static \
-        check-interfaces check-san
+.PHONY: $(CHECKS:%=check-%)
 check-format: ## One format for all C
 	$(Q)clang-format --dry-run -Werror $(ALL_C)
 
@@ -184,24 +184,37 @@ check-install: all ## What install puts somewhere, uninstall takes away
 check-deb: deb ## lintian, and the package's life: installed, upgraded, removed, purged
 	$(Q)python3 tests/check/package.py $(BUILD)/wipyd_$(VERSION)_$$(dpkg --print-architecture).deb
 
+# gcc's warnings come with its optimizing, so it builds what is then used; clang's come before.
 check-compilers: ## All warnings are errors, with gcc and with clang
-	@$(MAKE) --no-print-directory CC=gcc BUILD=$(BUILD)/gcc everything
-	@$(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/clang everything
+	@$(MAKE) --no-print-directory CC=gcc everything
+	@$(MAKE) --no-print-directory CC=clang syntax
 
 check-static: ## clang-tidy and cppcheck
-	$(Q)clang-tidy --quiet --warnings-as-errors='*' $(DAEMON_SRC) daemon/main.c $(CLIENT_SRC) $(PROTO_SRC) -- \
-	  $(CSTD) $$(pkg-config --cflags $(PKGS_DAEMON) $(PKGS_CLIENT))
+	@mkdir -p $(BUILD)/cppcheck
+	$(Q)printf '%s\n' $(DAEMON_SRC) daemon/main.c $(CLIENT_SRC) $(PROTO_SRC) | xargs -P $(JOBS) -I {} \
+	  clang-tidy --quiet --warnings-as-errors='*' {} -- $(CSTD) $$(pkg-config --cflags $(PKGS_DAEMON) $(PKGS_CLIENT))
 	$(Q)cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability \
+	  -j $(JOBS) --cppcheck-build-dir=$(BUILD)/cppcheck \
 	  --suppressions-list=tests/check/cppcheck.supp -I. -D_GNU_SOURCE daemon client proto
 
 check-interfaces: all sim ## What the daemon says of itself equals the XML
 	@WIPYD_BUILD=$(BUILD) python3 tests/run.py -k introspection
 
 check-san: ## The whole suite under ASan and UBSan
+	@$(MAKE) --no-print-directory SAN=1 BUILD=$(BUILD)/san everything
 	@$(MAKE) --no-print-directory SAN=1 BUILD=$(BUILD)/san test-run
 
-.PHONY: everything
+.PHONY: everything syntax
 everything: all sim $(UNIT_BIN)
+
+SYNTAX_SRC := $(wildcard proto/*.c daemon/*.c daemon/*/*.c client/*.c tests/*/*.c)
+syntax: $(SYNTAX_SRC:%.c=$(BUILD)/syntax/%.ok)
+$(BUILD)/syntax/%.ok: PKGS_CLIENT += $(PKGS_TEST) $(PKGS_SIM) $(PKGS_BED)
+$(BUILD)/syntax/%.ok: %.c Makefile
+	@mkdir -p $(@D)
+	@echo '  CHECK $<'
+	$(Q)$(CC) $(ALL_CFLAGS) -MF $(@:.ok=.d) -MT $@ $$(pkg-config --cflags $(PKGS_DAEMON) $(PKGS_CLIENT)) -fsyntax-only $<
+	@touch $@
 
 bench: deps ## Measure speed and memory on paced boards, against the budgets
 	@$(MAKE) --no-print-directory all sim
