@@ -59,7 +59,7 @@ static void errand_name(const struct errand *errand, char *ret, size_t size) {
 }
 
 void errand_fault(const struct errand *errand, struct fault *ret) {
-    char name[200];
+    char name[RECORD_SLOT_MAX + 40]; /* what it is, and its name */
 
     errand_name(errand, name, sizeof name);
     if (errand->r == -EINVAL)
