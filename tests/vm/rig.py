@@ -128,7 +128,6 @@ class Board(harness.Board):
         program = BUILD / "usbboard"
         if not program.exists():
             raise Problem(f"{program} has not been built")
-        self.ask("power-cut")
         self.where = where
         out = open(self.vm.folder / f"{self.name}.usb.out", "ab")
         self.usb = harness.start(
