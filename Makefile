@@ -118,6 +118,8 @@ BED_SRC := $(wildcard tests/unit/test_usb_watch*.c)
 $(BED_SRC:tests/unit/%.c=$(BUILD)/unit/%): PKGS_TEST += $(PKGS_BED)
 $(call obj,$(BED_SRC)): PKGS_CLIENT += $(PKGS_BED)
 
+$(BUILD)/unit/test_usbboard_cp2102 $(BUILD)/unit/test_usbboard_ft230x: $(USB_CHIPS)
+
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	@echo '  CC    $<'
