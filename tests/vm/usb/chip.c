@@ -278,8 +278,16 @@ static int64_t span(const struct chip *c, size_t bytes) {
     return (int64_t)(bytes * UINT64_C(10000000000) / c->line.baud); // 10 bits a byte
 }
 
-size_t chip_put(struct chip *c, const uint8_t *bytes, size_t len) {
-    return fifo_put(&c->tx, bytes, len);
+// What was handed on ahead of its time is in the chip still.
+size_t chip_put(struct chip *c, int64_t now, const uint8_t *bytes, size_t len) {
+    size_t queued = chip_tx_queued(c, now);
+    size_t room = queued < c->tx.cap ? c->tx.cap - queued : 0;
+
+    return fifo_put(&c->tx, bytes, len < room ? len : room);
+}
+
+int64_t chip_put_due(const struct chip *c) {
+    return c->fast ? 0 : c->tx_free - span(c, c->tx.cap / 2);
 }
 
 size_t chip_take(struct chip *c, int64_t now, uint8_t *out, size_t size) {

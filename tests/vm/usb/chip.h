@@ -55,6 +55,7 @@ struct chip_model {
     uint16_t usb_version;
     uint8_t interface_class; // also subclass and protocol, where the chip says so
     bool class_in_full;
+    bool says_close; // a request tells that the port is closed; else the host just stops reading
     uint8_t attributes, milliamps_half; // of the configuration
     uint8_t in_endpoint, out_endpoint;  // addresses
     const char *manufacturer, *product_name;
@@ -120,10 +121,11 @@ const struct chip_model *chip_model_find(const char *name);
 // Any control request, the standard ones too.
 void chip_control(struct chip *c, int64_t now, const struct usb_request *request, struct usb_reply *reply);
 
-// Host to board. chip_put() takes what fits and returns how much that was. chip_take() gives the bytes that
-// have their turn on the wire now (and a few ms ahead, so that a late wake-up doesn't tear holes);
-// chip_take_due() is when there will be some.
-size_t chip_put(struct chip *c, const uint8_t *bytes, size_t len);
+// Host to board. chip_put() takes what fits and returns how much that was; chip_put_due() is when more will,
+// if nothing does now. chip_take() gives the bytes that have their turn on the wire now (and a few ms ahead,
+// so that a late wake-up doesn't tear holes); chip_take_due() is when there will be some.
+size_t chip_put(struct chip *c, int64_t now, const uint8_t *bytes, size_t len);
+int64_t chip_put_due(const struct chip *c);
 size_t chip_take(struct chip *c, int64_t now, uint8_t *out, size_t size);
 int64_t chip_take_due(const struct chip *c);
 // How much of it is in the chip at `now`, the byte on the wire included.

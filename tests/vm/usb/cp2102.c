@@ -293,6 +293,7 @@ const struct chip_model chip_cp2102 = {
     .version = 0x0100,
     .usb_version = 0x0110,
     .interface_class = 0xFF,
+    .says_close = true,
     .attributes = 0x80,
     .milliamps_half = 50,
     .in_endpoint = 0x81,

@@ -1,4 +1,4 @@
-// The USB log that tests read: a line per event, CLOCK_MONOTONIC in ms and words. usbboard.md lists them.
+// The USB log that tests read: a line per event, CLOCK_MONOTONIC in ms and words. README.md lists them.
 #pragma once
 
 #include <stdint.h>

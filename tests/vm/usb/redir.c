@@ -166,8 +166,8 @@ static void on_cancel(void *priv, uint64_t id) {
     struct redir *r = priv;
 
     if (cancel(r, &r->in, id)) {
-        if (r->in.len == 0)
-            usb_log(r->log, "reading off"); // a driver does that when the port is closed
+        if (r->in.len == 0 && !r->chip->model->says_close)
+            usb_log(r->log, "close");
     } else if (cancel(r, &r->out, id)) {
         usb_log(r->log, "write cancelled");
     }
@@ -334,7 +334,7 @@ int redir_on_input(struct redir *r) {
 static void pump_out(struct redir *r, int64_t now) {
     while (r->out.len > 0) {
         struct transfer *t = r->out.transfers;
-        size_t n = chip_put(r->chip, t->data + t->done, t->len - t->done);
+        size_t n = chip_put(r->chip, now, t->data + t->done, t->len - t->done);
 
         t->done += n;
         usb_log_bulk(r->log, now, n, 0);
@@ -385,5 +385,8 @@ void redir_log_waits(struct redir *r) {
 }
 
 int64_t redir_due(const struct redir *r) {
-    return r->in.len > 0 ? chip_fill_due(r->chip) : CHIP_NEVER;
+    int64_t in = r->in.len > 0 ? chip_fill_due(r->chip) : CHIP_NEVER;
+    int64_t out = r->out.len > 0 && r->chip->tx.len == 0 ? chip_put_due(r->chip) : CHIP_NEVER;
+
+    return in < out ? in : out;
 }
