@@ -46,8 +46,8 @@ def may_include(name, target):
         return target.startswith("proto/")
     if name.startswith("client/"):
         return target.startswith(("client/", "proto/"))
-    if name.startswith("tests/sim/"):
-        return target.startswith("tests/sim/")
+    if name.startswith(("tests/sim/", "tests/vm/usb/")):
+        return target.startswith(name[:name.rindex("/") + 1])
     if name == MAIN or name.startswith("tests/"):
         return True
     if target.startswith("proto/"):
@@ -133,6 +133,7 @@ PLANTED = [
     ("proto/daemon.h", '#include "daemon/base/log.h"\n', 1),
     ("proto/foreign.h", "#include <systemd/sd-bus.h>\n", 1),
     ("tests/sim/daemon.c", '#include "daemon/base/log.h"\n', 1),
+    ("tests/vm/usb/sim.c", '#include "tests/sim/pty.h"\n', 1),
     ("tests/sim/proto.c", '#include "proto/error.h"\n', 1),
     ("daemon/base/uv.c", "#  include <uv.h>\n", 1),
     ("daemon/board/udev.c", "#include <libudev.h>\n", 1),

@@ -22,20 +22,23 @@ static void descriptors_are_whole(void **state) {
     check_descriptors(*state, 0x10C4, 0xEA60, 0x0100);
 }
 
-/* asked for, what the chip calls it, what the divider gives (AN205, table 1) */
+/* asked for, what the chip calls it, what the divider gives (AN205, table 1; 0: the table doesn't say which
+ * of two) */
 static void rates_are_the_tables(void **state) {
     static const uint32_t rows[][3] = {
-        { 300, 300, 300 },          { 9600, 9600, 9600 },        { 19200, 19200, 19200 },
-        { 57600, 57600, 57553 },    { 115200, 115200, 115384 },  { 117028, 115200, 115384 },
-        { 129348, 153600, 153846 }, { 230400, 230400, 230769 },  { 273067, 460800, 461538 },
-        { 460800, 460800, 461538 }, { 500000, 500000, 500000 },  { 576000, 576000, 571428 },
-        { 921600, 921600, 923076 }, { 1000000, 921600, 923076 }, { 3000000, 921600, 923076 },
+        { 300, 300, 300 },           { 9600, 9600, 9600 },       { 19200, 19200, 19200 },
+        { 57600, 57600, 57553 },     { 115200, 115200, 115384 }, { 117028, 115200, 115384 },
+        { 117029, 128000, 0 },       { 129348, 153600, 153846 }, { 230400, 230400, 230769 },
+        { 273067, 460800, 461538 },  { 460800, 460800, 461538 }, { 500000, 500000, 500000 },
+        { 576000, 576000, 571428 },  { 921600, 921600, 923076 }, { 1000000, 921600, 923076 },
+        { 3000000, 921600, 923076 },
     };
     struct bench *bench = *state;
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         set_rate(bench, rows[i][0]);
-        assert_int_equal(bench->chip.line.baud, rows[i][2]);
+        if (rows[i][2] > 0)
+            assert_int_equal(bench->chip.line.baud, rows[i][2]);
         assert_true(ask(bench, IN, 0x1D, 0, 4));
         assert_int_equal(get_u32(bench->reply.data), rows[i][1]);
     }
