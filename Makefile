@@ -44,6 +44,19 @@ ifeq ($(SAN),1)
 HARDEN :=
 OPT  := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 endif
+# The pool's threads count too. Without optimisation a branch is one that the source has.
+COV  ?=
+ifeq ($(COV),1)
+HARDEN :=
+OPT  := $(filter-out -O1 -O2,$(OPT)) -O0 --coverage -fprofile-update=atomic
+endif
+# For clang: the fuzzer counts edges in all objects, its main comes with the target.
+FUZZ ?=
+ifeq ($(FUZZ),1)
+HARDEN :=
+SANITIZE := address,undefined
+OPT  := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,$(SANITIZE) -fno-sanitize-recover=undefined
+endif
 # V=1 shows whole commands.
 ifneq ($(V),1)
 Q := @
@@ -60,6 +73,7 @@ SIM_SRC    := $(filter-out tests/sim/%_shim.c,$(wildcard tests/sim/*.c))
 USB_SRC    := $(wildcard tests/vm/usb/*.c)
 UNIT_SRC   := $(wildcard tests/unit/test_*.c tests/unit/*_tool.c)
 UNIT_BIN   := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
+FUZZ_BIN   := $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
 LIB := $(BUILD)/libwipyd.a
 ALL_C := $(wildcard proto/*.[ch] daemon/*.[ch] daemon/*/*.[ch] client/*.[ch] tests/*/*.[ch] tests/vm/usb/*.[ch])
 
@@ -121,6 +135,10 @@ $(call obj,$(BED_SRC)): PKGS_CLIENT += $(PKGS_BED)
 $(BUILD)/unit/test_usbboard_cp2102 $(BUILD)/unit/test_usbboard_ft230x: $(USB_CHIPS)
 
 $(BUILD)/unit/test_usbboard_cp2102 $(BUILD)/unit/test_usbboard_ft230x: $(USB_CHIPS)
+
+$(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(LIB)
+	@echo '  LINK  $@'
+	$(Q)$(CC) $(LINK_FLAGS) -fsanitize=fuzzer,$(SANITIZE) -o $@ $^ $$(pkg-config --libs $(PKGS_DAEMON))
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -219,6 +237,16 @@ $(BUILD)/syntax/%.ok: %.c Makefile
 	@echo '  CHECK $<'
 	$(Q)$(CC) $(ALL_CFLAGS) -MF $(@:.ok=.d) -MT $@ $$(pkg-config --cflags $(PKGS_DAEMON) $(PKGS_CLIENT)) -fsyntax-only $<
 	@touch $@
+
+# T: seconds for each; K: only targets whose name contains it.
+.PHONY: fuzz fuzz-programs
+T ?= 60
+fuzz: ## Fuzz each target of tests/fuzz for T seconds, on all cores; K=NAME: only some
+	@tests/deps.sh $(DEPS_BUILD) python3 clang libclang-rt-14-dev
+	@$(MAKE) --no-print-directory CC=clang FUZZ=1 BUILD=$(BUILD)/fuzz fuzz-programs
+	@python3 tests/fuzz/run.py --build $(BUILD)/fuzz --seconds $(T) $(if $(K),-k $(K))
+
+fuzz-programs: $(FUZZ_BIN)
 
 bench: deps ## Measure speed and memory on paced boards, against the budgets
 	@$(MAKE) --no-print-directory all sim
