@@ -43,7 +43,8 @@ static void judge_line(struct boot_log *log) {
         log->resets++;
     boot = strstr(log->line, "boot:0x");
     if (boot) {
-        log->boot_value = (int)strtol(boot + strlen("boot:"), NULL, 16);
+        /* The strapping register's low byte; no chip says more, but noise may. */
+        log->boot_value = (int)(strtoul(boot + strlen("boot:"), NULL, 16) & 0xff);
         /* Bit 4 is GPIO0: set means the application. The text that follows has the last word. */
         if (log->boot_value & 0x10) {
             decide(log, BOOT_LOG_FIRMWARE);
@@ -84,7 +85,7 @@ void boot_log_feed(struct boot_log *log, const uint8_t *bytes, size_t size) {
         }
         if (log->line_size == sizeof log->line - 1)
             judge_line(log);
-        log->line[log->line_size++] = (char)bytes[i];
+        log->line[log->line_size++] = bytes[i] == '\t' ? ' ' : (char)bytes[i];
         /* A prompt has no line end. */
         if (log->line_size == 4 && !memcmp(log->line, ">>> ", 4))
             judge_line(log);

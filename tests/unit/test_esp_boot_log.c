@@ -211,10 +211,24 @@ static void quote_is_printable(void **state) {
 
     (void)state;
     boot_log_reset(&log);
-    feed(&log, "\x1b[31mrst \x07 and more\x1b[0m words of text\r\n", 39);
+    feed(&log, "\x1b[31mrst \x07 and\tmore\x1b[0m words of text\r\n", 39);
     for (const char *c = log.quote; *c; c++)
         assert_in_range(*c, 0x20, 0x7e);
     assert_true(*log.quote);
+}
+
+/* -1 is for "none seen". */
+static void boot_value_is_never_negative(void **state) {
+    static const char *const lines[] = { "boot:0xffffffffffffffffff\r\n", "boot:0x80000000\r\n",
+                                         "boot:0x\r\n" };
+    struct boot_log log;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        boot_log_reset(&log);
+        feed(&log, lines[i], strlen(lines[i]));
+        assert_in_range(log.boot_value, 0, 0xff);
+    }
 }
 
 static void random_bytes_stay_in_bounds(void **state) {
@@ -243,6 +257,7 @@ int main(void) {
         cmocka_unit_test(endless_line_is_cut),
         cmocka_unit_test(quote_is_printable),
         cmocka_unit_test(random_bytes_stay_in_bounds),
+        cmocka_unit_test(boot_value_is_never_negative),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
