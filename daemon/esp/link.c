@@ -100,7 +100,7 @@ static bool has_rebooted(const struct esp_link *link) {
 
 static void hear(struct esp_link *link, const uint8_t *bytes, size_t size) {
     boot_log_feed(&link->log, bytes, size);
-    if (link->on_text)
+    if (link->on_text && size)
         link->on_text(link->userdata, bytes, size);
     link->has_heard = true;
 }
