@@ -29,11 +29,12 @@ const char *backup_part_file(enum backup_part part) {
 
 /* Reads exactly size bytes of a file in dir; NULL when it has another size or can't be read. */
 static uint8_t *read_exactly(int dir, const char *name, uint32_t size) {
-    cleanup(close_fd_p) int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    /* A FIFO must not hold us up until somebody writes to it. */
+    cleanup(close_fd_p) int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     cleanup(free_p) uint8_t *bytes = NULL;
     struct stat st;
 
-    if (fd < 0 || fstat(fd, &st) < 0 || st.st_size != (off_t)size)
+    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size != (off_t)size)
         return NULL;
     bytes = malloc(size);
     if (!bytes || pread(fd, bytes, size, 0) != (ssize_t)size)

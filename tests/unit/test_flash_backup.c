@@ -276,6 +276,27 @@ static void links_are_not_followed(void **state) {
     backup_deinit(&loaded);
 }
 
+/* It would be waited for until somebody writes to it: a pool thread, held for ever. */
+static void fifo_is_no_backup(void **state) {
+    struct bench *bench = *state;
+    struct backup newest;
+    char path[700], name[NAME_MAX_];
+
+    save(bench, 1);
+    assert_int_equal(count_names(bench->board, name), 1);
+    snprintf(path, sizeof path, "%s/%s/%s", bench->board, name, files[BACKUP_NVS]);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    alarm(20);
+    backup_load_newest(bench->folder, MAC, &bench->backup, &newest);
+    assert_null(newest.parts[BACKUP_NVS].bytes);
+    assert_non_null(newest.parts[BACKUP_CONFIG].bytes);
+    backup_deinit(&newest);
+    save(bench, 2); /* what can't be read again is saved again */
+    alarm(0);
+    assert_int_equal(count_generations(bench), 2);
+}
+
 static void leftovers_of_an_interrupted_save(void **state) {
     struct bench *bench = *state;
     char newest[NAME_MAX_], own[64];
@@ -401,6 +422,7 @@ int main(void) {
         TEST(layout_without_an_area),
         TEST(wrong_sizes_are_ignored),
         TEST(links_are_not_followed),
+        TEST(fifo_is_no_backup),
         TEST(leftovers_of_an_interrupted_save),
         TEST(save_under_way_in_another_job_is_left_alone),
         TEST(nobody_else_may_look),
