@@ -44,11 +44,12 @@ ifeq ($(SAN),1)
 HARDEN :=
 OPT  := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 endif
-# The pool's threads count too. Without optimisation a branch is one that the source has.
+# The pool's threads count too. Without optimisation a branch is one that the source has; not with SAN=1, which adds
+# its own.
 COV  ?=
 ifeq ($(COV),1)
 HARDEN :=
-OPT  := $(filter-out -O1 -O2,$(OPT)) -O0 --coverage -fprofile-update=atomic
+OPT  := -O0 -g --coverage -fprofile-update=atomic
 endif
 # For clang: the fuzzer counts edges in all objects, its main comes with the target.
 FUZZ ?=

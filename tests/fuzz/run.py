@@ -58,7 +58,7 @@ def run(program, build, seconds):
     corpus.mkdir(parents=True, exist_ok=True)
     seeds.mkdir(parents=True, exist_ok=True)
     crashes.mkdir(parents=True, exist_ok=True)
-    before = set(crashes.iterdir())
+    before = set(crashes.glob(f"{program.name}-*"))
     more = [f"-max_total_time={seconds}", "-print_final_stats=1", "-reload=0",
             f"-max_len={BYTES_MAX.get(program.name, BYTES_MAX_ELSE)}"]
     dictionary = HERE / f"{program.name}.dict"
@@ -75,7 +75,7 @@ def run(program, build, seconds):
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     (build / f"{program.name}.log").write_text(text)
-    return Outcome(program.name, text, code, sorted(set(crashes.iterdir()) - before))
+    return Outcome(program.name, text, code, sorted(set(crashes.glob(f"{program.name}-*")) - before))
 
 
 def again(build, path):
