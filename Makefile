@@ -137,6 +137,7 @@ $(BUILD)/unit/test_usbboard_cp2102 $(BUILD)/unit/test_usbboard_ft230x: $(USB_CHI
 
 $(BUILD)/unit/test_usbboard_cp2102 $(BUILD)/unit/test_usbboard_ft230x: $(USB_CHIPS)
 
+$(BUILD)/fuzz_client: $(call obj,client/since.c client/terminal.c client/text.c)
 $(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(LIB)
 	@echo '  LINK  $@'
 	$(Q)$(CC) $(LINK_FLAGS) -fsanitize=fuzzer,$(SANITIZE) -o $@ $^ $$(pkg-config --libs $(PKGS_DAEMON))

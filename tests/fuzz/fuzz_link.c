@@ -240,7 +240,7 @@ static void ask(struct input *input) {
         esp_link_hear_sync(bench.link, ms, on_done);
         break;
     case 4:
-        esp_link_say(bench.link, input->bytes, input->size < 32 ? input->size : 32, ms, on_done);
+        esp_link_say(bench.link, bench.body, 1 + take_byte(input), ms, on_done);
         break;
     case 5:
         if (esp_link_set_baud(bench.link, take_u32(input) % 5000000u, on_done) < 0)

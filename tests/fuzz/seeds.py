@@ -23,7 +23,7 @@ sys.dont_write_bytecode = True
 import packages  # noqa: E402
 
 PACK, HEADERS, CONTENTS = 1, 2, 4  # fuzz_package.c
-IMAGE_BYTES = 40 * 1024
+SMALL_IMAGE_BYTES, IMAGE_BYTES = 8 * 1024, 40 * 1024  # some faults lie far inside
 
 
 def write(folder, target, name, data):
@@ -108,7 +108,7 @@ def unpacked(path):
 def of_packages(folder, scratch):
     for shape in ("list", "object", "both"):
         path = scratch / f"{shape}.tar.gz"
-        packages.make_package(path, shape=shape, app_bytes=IMAGE_BYTES)
+        packages.make_package(path, shape=shape, app_bytes=SMALL_IMAGE_BYTES)
         write(folder, "package", f"{shape}-as-it-is", b"\0" + path.read_bytes())
         write(folder, "package", f"{shape}-mended", bytes([PACK | HEADERS | CONTENTS]) + unpacked(path))
         for name, data in packages.read_members(path).items():
@@ -213,6 +213,15 @@ def of_calls(folder):
             write(folder, "bus", f"method-{method}-{words[0]}-asked", bytes([2, method, 4, 0x22]) + arguments * 2)
 
 
+def of_people(folder):
+    head = struct.pack("<IBI", 1_500_000_000, 20, 370_000)
+    for number, text in enumerate(("today", "yesterday", "2h", "99999999999999999999w", "2026-11-22", "2026-02-30",
+                                   "2026-11-22T10:00:59Z", "2026-11-22 10:00", "1.20.1.r1-0.7.0-vanilla-dragonfly-onewire",
+                                   "bench \u202e 3 \u20ac \u4e16\u754c e\u0301 \x1b[2J")):
+        write(folder, "client", f"text-{number}", head + text.encode())
+    write(folder, "client", "cut", head + b"\xe2\x80 \xff\xc3 \xf0\x9f\x98")
+
+
 def main():
     folder = Path(sys.argv[1])
     shutil.rmtree(folder, ignore_errors=True)
@@ -224,6 +233,7 @@ def main():
         of_databases(folder, Path(scratch))
         of_backups(folder)
         of_calls(folder)
+        of_people(folder)
 
 
 if __name__ == "__main__":
