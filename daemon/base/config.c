@@ -13,6 +13,7 @@
 #include <syslog.h>
 
 #include "daemon/base/bytes.h"
+#include "daemon/base/config_value.h"
 
 #define STATE_DIRECTORY_DEFAULT "/var/lib/wipyd"
 
@@ -88,17 +89,6 @@ static const struct {
     { "info", LOG_INFO }, { "debug", LOG_DEBUG },
 };
 
-#define URL_BYTES_MAX 1023u
-
-static const struct {
-    const char *word;
-    enum config_source_kind kind;
-} source_kinds[] = {
-    { "findupgrade", CONFIG_SOURCE_FINDUPGRADE },
-    { "mirror", CONFIG_SOURCE_MIRROR },
-    { "folder", CONFIG_SOURCE_FOLDER },
-};
-
 /* ---- values ---------------------------------------------------------------------------------- */
 
 static void *field(struct config *config, const struct key *key) {
@@ -151,10 +141,6 @@ static int replace_text(char **text, const char *value) {
     return 0;
 }
 
-static bool has_prefix(const char *text, const char *prefix) {
-    return strncasecmp(text, prefix, strlen(prefix)) == 0;
-}
-
 static void drop_sources(struct config *config) {
     for (unsigned i = 0; i < config->n_sources; i++)
         free(config->sources[i].url);
@@ -172,34 +158,6 @@ static int add_source(struct config *config, enum config_source_kind kind, const
     return 0;
 }
 
-/* "KIND URL": *ret_url points into value. NULL, or what is wanted instead. */
-static const char *parse_source(const char *value, enum config_source_kind *ret_kind, const char **ret_url) {
-    size_t length = strcspn(value, " \t"), i;
-    const char *url = value + length + strspn(value + length, " \t");
-
-    for (i = 0; i < sizeof source_kinds / sizeof *source_kinds; i++)
-        if (strlen(source_kinds[i].word) == length && !memcmp(source_kinds[i].word, value, length))
-            break;
-    if (i == sizeof source_kinds / sizeof *source_kinds)
-        return "findupgrade, mirror or folder is wanted, then a URL";
-    *ret_kind = source_kinds[i].kind;
-    if (*ret_kind == CONFIG_SOURCE_FOLDER) {
-        if (has_prefix(url, "file://"))
-            url += strlen("file://");
-        if (url[0] != '/')
-            return "an absolute path, or file:// and one, is wanted";
-    } else {
-        if (!has_prefix(url, "https://") && !has_prefix(url, "http://"))
-            return "a URL that begins with https:// or http:// is wanted";
-        if (!is_graphic_text(url))
-            return "a URL without blanks is wanted";
-    }
-    if (strlen(url) > URL_BYTES_MAX)
-        return "a shorter URL is wanted";
-    *ret_url = url;
-    return NULL;
-}
-
 static bool parse_policy(const char *text, enum board_policy *ret) {
     enum board_policy policy = board_policy_from_word(text);
 
@@ -207,37 +165,6 @@ static bool parse_policy(const char *text, enum board_policy *ret) {
         return false;
     *ret = policy;
     return true;
-}
-
-static bool parse_id(const char *text, uint16_t *ret) {
-    uint32_t value = 0;
-
-    if (strspn(text, "0123456789abcdefABCDEF") < 4)
-        return false;
-    for (unsigned i = 0; i < 4; i++)
-        value = value << 4 | (uint32_t)(text[i] <= '9' ? text[i] - '0' : (text[i] | 0x20) - 'a' + 10);
-    *ret = (uint16_t)value;
-    return true;
-}
-
-/* "VVVV:PPPP NAME". NULL, or what is wanted instead. */
-static const char *parse_adapter(const char *text, struct config_adapter *ret) {
-    size_t gap;
-
-    if (!parse_id(text, &ret->vendor) || text[4] != ':' || !parse_id(text + 5, &ret->product))
-        return "VVVV:PPPP, the USB ids in hex, and a name is wanted";
-    text += strlen("VVVV:PPPP");
-    gap = strspn(text, " \t");
-    text += gap;
-    if (gap == 0 || !*text)
-        return "VVVV:PPPP, the USB ids in hex, and a name is wanted";
-    if (strlen(text) >= sizeof ret->name)
-        return "a name of at most 31 bytes is wanted";
-    for (const char *c = text; *c; c++)
-        if (*c < ' ' || *c > '~')
-            return "a name in printable ASCII is wanted";
-    strcpy(ret->name, text);
-    return NULL;
 }
 
 /* One with the same ids takes the place of the one before. Negative errno. */
@@ -325,7 +252,7 @@ static enum wipyd_error set_key(struct reading *reading, const struct key *key, 
         }
         break;
     case KEY_SOURCE_LIST:
-        complaint = *value ? parse_source(value, &kind, &url) : NULL;
+        complaint = *value ? config_parse_source(value, &kind, &url) : NULL;
         if (complaint)
             return fail_value(reading, key, value, complaint);
         if (!config->has_own_sources || !*value)
@@ -352,7 +279,7 @@ static enum wipyd_error set_key(struct reading *reading, const struct key *key, 
             return fail_value(reading, key, value, "off, ask, wipy or any is wanted");
         break;
     case KEY_ADAPTER_LIST:
-        complaint = parse_adapter(value, &adapter);
+        complaint = config_parse_adapter(value, &adapter);
         if (complaint)
             return fail_value(reading, key, value, complaint);
         r = add_adapter(config, &adapter);
