@@ -61,6 +61,8 @@ static const struct key keys[] = {
     { "daemon", "log-level", KEY_LEVEL, offsetof(struct config, log_level), 0, 0, LOG_INFO },
     { "flash", "baud", KEY_NUMBER, offsetof(struct config, baud), 9600, 4000000, 115200 },
     { "flash", "connect-timeout", KEY_NUMBER, offsetof(struct config, connect_timeout_s), 1, 3600, 60 },
+    { "flash", "jobs", KEY_NUMBER, offsetof(struct config, jobs), 0, 256, 0 },
+    { "flash", "usb-budget", KEY_NUMBER, offsetof(struct config, usb_budget_k), 0, 100000, 1000 },
     { "flash", "attempts", KEY_NUMBER, offsetof(struct config, attempts), 1, 100, 5 },
     { "boards", "policy", KEY_POLICY, offsetof(struct config, policy), 0, 0, BOARD_POLICY_WIPY },
     { "boards", "settle", KEY_NUMBER, offsetof(struct config, settle_ms), 0, 60000, 1000 },

@@ -129,6 +129,7 @@ static void on_flash_change(void *userdata, struct flash_job *flash) {
     if ((!had_reached && *job->status.board.mac) || (!knew_package && *job->record.to_release))
         fleet_job_keep(fleet, job);
     fleet_job_tell(fleet, job);
+    fleet_job_count(fleet, job);
 }
 
 static bool was_cut_off(const struct fleet_job *job) {
@@ -176,6 +177,7 @@ static void on_flash_finished(void *userdata, struct flash_job *flash) {
     /* The device may go away in this. */
     attendance_job_ended(device, job);
     wake_waiting(fleet);
+    fleet_admit(fleet);
     fleet_close_when_idle(fleet);
 }
 
@@ -245,6 +247,7 @@ static void fail_to_begin(struct fleet *fleet, struct fleet_job *job, const stru
     fleet_job_end_with(fleet, job, fault->code, fault->story);
     attendance_job_ended(device, job);
     wake_waiting(fleet);
+    fleet_admit(fleet);
 }
 
 void fleet_job_begin(struct fleet_job *job) {

@@ -328,6 +328,7 @@ static const struct ledger_events ledger_events = {
 void fleet_on_config(struct fleet *fleet) {
     if (fleet->ledger && !fleet->is_closing)
         ledger_configure(fleet->ledger, fleet->config->policy);
+    fleet_admit(fleet);
 }
 
 void fleet_on_firmware(struct fleet *fleet) {

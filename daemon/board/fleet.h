@@ -74,6 +74,11 @@ struct fleet_job {
     uint64_t package_bytes;
     uint32_t connect_timeout_ms;
     enum wipyd_error stop; /* asked for, before the attempt could begin or since */
+    /* where there is no room for it yet */
+    uint64_t asked;      /* its place in the order of asking */
+    bool is_waiting;     /* for room: its port is free */
+    uint32_t needs_baud; /* as it was counted last */
+    char waits_for[200]; /* one sentence, or empty: why it waits for room */
 };
 
 struct fleet_events {

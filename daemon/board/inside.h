@@ -43,6 +43,9 @@ struct fleet {
     struct fleet_job **jobs; /* in order of id */
     unsigned n_jobs, n_allocated;
     uint32_t last_job_id;
+    uint64_t last_asked;
+    unsigned n_waiting;             /* jobs with is_waiting */
+    bool is_admitting, admit_again; /* asked for while it was at it */
 
     uv_timer_t expiry;
     struct folder_watch *watches[CONFIG_PORTS_MAX];
@@ -166,6 +169,16 @@ bool fleet_job_is_leaving(struct fleet *fleet, const char *mac, const char *slot
 void fleet_job_advise(struct fleet *fleet, uint32_t id, const char *advice);
 /* The firmware that a job has written has started; release: what it said of itself, may be empty. */
 void fleet_job_confirm(struct fleet *fleet, uint32_t id, const char *release);
+
+/* admit.c: which jobs may begin. */
+/* The job's port is free: it begins now, or when there is room for it. */
+void fleet_job_enter(struct fleet_job *job);
+/* It is put on a device, and not begun: its place in the order is the last. */
+void fleet_job_line_up(struct fleet *fleet, struct fleet_job *job);
+/* An attempt has gone on: it may need less than before. */
+void fleet_job_count(struct fleet *fleet, struct fleet_job *job);
+/* There may be more room than before; for all that wait. */
+void fleet_admit(struct fleet *fleet);
 
 /* attempt.c */
 /* What the end of a job says about its board: in the board's record. */

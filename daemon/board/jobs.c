@@ -335,6 +335,8 @@ enum wipyd_error fleet_cancel(struct fleet *fleet, struct fleet_job *job, struct
     job->stop = WIPYD_ERROR_CANCELLED;
     if (job->is_begun)
         flash_job_stop(job->flash, WIPYD_ERROR_CANCELLED);
+    else
+        fleet_admit(fleet);
     return WIPYD_ERROR_NONE;
 }
 
@@ -458,6 +460,7 @@ void fleet_jobs_stop(struct fleet *fleet) {
         else if (job->device && !is_over(job) && !job->stop)
             job->stop = WIPYD_ERROR_SHUTTING_DOWN;
     }
+    fleet_admit(fleet);
 }
 
 bool fleet_jobs_are_idle(const struct fleet *fleet) {

@@ -21,6 +21,7 @@ static void put_on_device(struct fleet_device *device, struct fleet_job *job) {
     job->status.state = job->record.state = WIPYD_JOB_STATE_QUEUED;
     job->status.fault = (struct fault) { 0 };
     *job->record.error = *job->record.error_text = 0;
+    fleet_job_line_up(device->attendance->fleet, job);
 }
 
 static void announce(struct fleet *fleet, struct fleet_job *job) {

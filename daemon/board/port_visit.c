@@ -60,7 +60,7 @@ void attendance_go_on(struct attendance *attendance) {
     if (device->job) {
         attendance->wants_visit = false;
         if (!device->job->is_begun)
-            fleet_job_begin(device->job);
+            fleet_job_enter(device->job);
     } else if (attendance->wants_visit && device->is_present && !attendance->fleet->is_closing) {
         start_visit(attendance);
     }

@@ -9,12 +9,13 @@ const char *const job_properties_all[] = {
     "State",      "Phase",     "Progress",    "BytesDone",        "BytesTotal", "Rate",    "Baud",
     "Error",      "ErrorText", "UserAction",  "Package",          "Board",      "Release", "Regions",
     "FinishedAt", "Timings",   "WireBytes",   "Device",           "Slot",       "Mac",     "By",
-    "Attempt",    "Attempts",  "FromRelease", "ConfirmedRelease", NULL
+    "Attempt",    "Attempts",  "FromRelease", "ConfirmedRelease", "WaitsFor",   NULL
 };
-const char *const job_properties_often[] = { "State",       "Phase", "Progress",   "BytesDone", "BytesTotal",
-                                             "Rate",        "Baud",  "UserAction", "Board",     "Release",
-                                             "Device",      "Slot",  "Mac",        "By",        "Attempt",
-                                             "FromRelease", NULL };
+const char *const job_properties_often[] = { "State",      "Phase",   "Progress", "BytesDone",
+                                             "BytesTotal", "Rate",    "Baud",     "UserAction",
+                                             "Board",      "Release", "Device",   "Slot",
+                                             "Mac",        "By",      "Attempt",  "FromRelease",
+                                             "WaitsFor",   NULL };
 
 static int cancel(sd_bus_message *message, void *userdata, sd_bus_error *error) {
     struct service *service = service_of_call(message);
@@ -199,6 +200,7 @@ static const sd_bus_vtable vtable[] = {
     TEXT("Error", CHANGES),
     TEXT("ErrorText", CHANGES),
     TEXT("UserAction", CHANGES),
+    CHARS("WaitsFor", waits_for),
     TEXT("Package", CHANGES),
     TEXT("Board", CHANGES),
     TEXT("Release", CHANGES),
