@@ -216,15 +216,17 @@ static void print_if_news(struct progress *progress) {
 static void show_action(struct progress *progress, const struct job *job) {
     /* In JSON's company a person may still be at the terminal, and the job waits for them. */
     FILE *stream = progress->client->options.json ? stderr : stdout;
+    /* What holds it up isn't a person's to do, but a person wants to know. */
+    const char *action = *job->user_action ? job->user_action : job->waits_for;
 
-    if (progress->action && !strcmp(progress->action, job->user_action))
+    if (progress->action && !strcmp(progress->action, action))
         return;
     free(progress->action);
-    progress->action = strdup(job->user_action);
-    if (!*job->user_action)
+    progress->action = strdup(action);
+    if (!*action)
         return;
     progress_clear(progress);
-    text_line(stream, TEXT_ACTION, "%s: %s", progress->name, job->user_action);
+    text_line(stream, *job->user_action ? TEXT_ACTION : TEXT_PLAIN, "%s: %s", progress->name, action);
     fflush(stream);
 }
 

@@ -146,6 +146,8 @@ static void print_actions(const struct objects *objects) {
         const struct job *job = objects_job(objects, devices[i].job);
         const char *action = job && !is_interrupted(job) ? job->user_action : devices[i].advice;
 
+        if (job && !*action && *job->waits_for)
+            text_line(stdout, TEXT_PLAIN, "%s: %s", devices[i].name, job->waits_for);
         if (*action)
             text_line(stdout, TEXT_ACTION, "%s: %s", devices[i].name, action);
     }

@@ -68,6 +68,8 @@ static void put_job(struct screen *screen, const struct job *job) {
         screen_put(screen, TEXT_PLAIN, ", %s left", text_clock(clock, seconds));
     if (*job->user_action)
         screen_put(screen, TEXT_ACTION, ": %s", job->user_action);
+    else if (*job->waits_for)
+        screen_put(screen, TEXT_PLAIN, ": %s", job->waits_for);
 }
 
 static void put_end(struct screen *screen, const struct job *job) {
