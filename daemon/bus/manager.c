@@ -263,12 +263,17 @@ static int get_loop(sd_bus *bus, const char *path, const char *interface, const 
                     sd_bus_message *reply, void *userdata, sd_bus_error *error) {
     const struct service *service = userdata;
     const struct loop_meter *meter = service->meter;
+    uint64_t quantile_us;
 
     (void)bus, (void)path, (void)interface, (void)error;
     if (!strcmp(property, "LoopTurns"))
         return sd_bus_message_append_basic(reply, 't', &meter->turns);
     if (!strcmp(property, "LoopLongestTurn"))
         return sd_bus_message_append_basic(reply, 't', &meter->longest_us);
+    if (!strcmp(property, "LoopTurn99")) {
+        quantile_us = loop_meter_quantile_us(meter, 0.99);
+        return sd_bus_message_append_basic(reply, 't', &quantile_us);
+    }
     return sd_bus_message_append_basic(reply, 't', &meter->over_10ms); /* LoopLongTurns */
 }
 
@@ -315,6 +320,7 @@ static const sd_bus_vtable vtable[] = {
     SD_BUS_PROPERTY("FetchBytes", "t", get_poll, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
     SD_BUS_PROPERTY("LoopTurns", "t", get_loop, 0, 0),
     SD_BUS_PROPERTY("LoopLongestTurn", "t", get_loop, 0, 0),
+    SD_BUS_PROPERTY("LoopTurn99", "t", get_loop, 0, 0),
     SD_BUS_PROPERTY("LoopLongTurns", "t", get_loop, 0, 0),
     SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
     SD_BUS_VTABLE_END,
