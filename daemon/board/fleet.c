@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 
 #include "daemon/base/log.h"
@@ -205,42 +206,51 @@ static void look_at(struct fleet_device *device) {
         attendance_end(device);
 }
 
-static void on_folder(uv_fs_event_t *event, const char *name, int what, int status) {
-    struct folder_watch *watch = event->data;
+static void on_folders(uv_poll_t *poll, int status, int events) {
+    struct fleet *fleet = poll->data;
+    char names[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
 
-    (void)name;
-    (void)what;
     (void)status;
-    if (watch->fleet->is_closing)
-        return;
-    for (unsigned i = 0; i < watch->fleet->n_devices; i++)
-        look_at(watch->fleet->devices[i]);
+    (void)events;
+    while (read(fleet->folders, names, sizeof names) > 0)
+        ; /* which one doesn't matter: a port may be a link to a link in there */
+    for (unsigned i = 0; !fleet->is_closing && i < fleet->n_devices; i++)
+        look_at(fleet->devices[i]);
+}
+
+/* Not by uv_fs_event: that also wakes up for each write to a file there, which in /dev is each byte that any
+ * program sends to a terminal. */
+static int open_folders(struct fleet *fleet) {
+    int r;
+
+    fleet->folders = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    if (fleet->folders < 0)
+        return -errno;
+    r = uv_poll_init(fleet->loop, &fleet->folders_poll, fleet->folders);
+    if (r < 0) {
+        close(fleet->folders);
+        fleet->folders = -1;
+        return r;
+    }
+    fleet->folders_poll.data = fleet;
+    return uv_poll_start(&fleet->folders_poll, UV_READABLE, on_folders);
 }
 
 static int watch_folder_of(struct fleet *fleet, const char *node) {
-    struct folder_watch *watch;
     cleanup(free_p) char *copy = strdup(node);
     const char *folder;
-    int r;
+    int r = 0;
 
     if (!copy)
         return -ENOMEM;
     folder = dirname(copy);
-    for (unsigned i = 0; i < fleet->n_watches; i++)
-        if (!strcmp(fleet->watches[i]->path, folder))
-            return 0;
-    watch = calloc(1, sizeof *watch);
-    if (!watch)
-        return -ENOMEM;
-    watch->fleet = fleet;
-    watch->event.data = watch;
-    COPY(watch->path, folder);
-    uv_fs_event_init(fleet->loop, &watch->event);
-    fleet->watches[fleet->n_watches++] = watch;
-    r = uv_fs_event_start(&watch->event, on_folder, watch->path, 0);
+    if (fleet->folders < 0)
+        r = open_folders(fleet);
+    if (r >= 0 && inotify_add_watch(fleet->folders, folder, IN_CREATE | IN_DELETE | IN_MOVE | IN_ONLYDIR) < 0)
+        r = -errno;
     if (r < 0)
         log_warning("%s can't be watched (%s): whether its ports are there is only seen when they are used",
-                    watch->path, strerror(-r));
+                    folder, strerror(-r));
     return 0;
 }
 
@@ -344,8 +354,8 @@ static void on_part_closed(struct fleet *fleet) {
     fleet->spool = spool_close(fleet->spool);
     if (fleet->on_closed)
         fleet->on_closed(fleet->closed_userdata);
-    for (unsigned i = 0; i < fleet->n_watches; i++)
-        free(fleet->watches[i]);
+    if (fleet->folders >= 0)
+        close(fleet->folders);
     free(fleet->jobs);
     free(fleet->backup_folder);
     free(fleet);
@@ -353,12 +363,6 @@ static void on_part_closed(struct fleet *fleet) {
 
 static void on_handle_closed(uv_handle_t *handle) {
     on_part_closed(handle->data);
-}
-
-static void on_watch_closed(uv_handle_t *handle) {
-    struct folder_watch *watch = handle->data;
-
-    on_part_closed(watch->fleet);
 }
 
 static void on_device_closed(uv_handle_t *handle) {
@@ -378,10 +382,10 @@ static void close_handles(void *userdata) {
     struct fleet *fleet = userdata;
 
     fleet->ledger = NULL;
-    fleet->n_pending = 1 + fleet->n_watches + fleet->n_devices;
+    fleet->n_pending = (fleet->folders >= 0 ? 2u : 1u) + fleet->n_devices;
     uv_close((uv_handle_t *)&fleet->expiry, on_handle_closed);
-    for (unsigned i = 0; i < fleet->n_watches; i++)
-        uv_close((uv_handle_t *)&fleet->watches[i]->event, on_watch_closed);
+    if (fleet->folders >= 0)
+        uv_close((uv_handle_t *)&fleet->folders_poll, on_handle_closed);
     for (unsigned i = 0; i < fleet->n_devices; i++)
         uv_close((uv_handle_t *)&fleet->devices[i]->attendance->timer, on_device_closed);
 }
@@ -436,6 +440,7 @@ enum wipyd_error fleet_new(struct fleet **ret, uv_loop_t *loop, const struct con
     fleet->queue = queue;
     fleet->events = events;
     fleet->userdata = userdata;
+    fleet->folders = -1;
     uv_timer_init(loop, &fleet->expiry);
     fleet->expiry.data = fleet;
     error = ledger_open(&fleet->ledger, records, queue, config->policy, &ledger_events, fleet, fault);

@@ -17,13 +17,6 @@
 #define PLUG_IN_AGAIN "Plug the board in again: the job goes on by itself."
 #define RUN_AGAIN     "The job goes on by itself when wipyd runs again."
 
-/* A folder whose entries tell whether ports from the configuration are there; several may share one. */
-struct folder_watch {
-    uv_fs_event_t event;
-    struct fleet *fleet;
-    char path[4096];
-};
-
 struct fleet {
     uv_loop_t *loop;
     const struct config *config;
@@ -48,8 +41,9 @@ struct fleet {
     bool is_admitting, admit_again; /* asked for while it was at it */
 
     uv_timer_t expiry;
-    struct folder_watch *watches[CONFIG_PORTS_MAX];
-    unsigned n_watches;
+    /* inotify, of the folders whose entries tell whether ports from the configuration are there; -1: none */
+    int folders;
+    uv_poll_t folders_poll;
 
     bool is_started, is_closing, is_ledger_closing;
     unsigned n_pending; /* handles to be closed */
