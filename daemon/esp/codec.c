@@ -5,23 +5,13 @@
 #include "daemon/base/bytes.h"
 #include "daemon/esp/slip.h"
 
-const struct esp_loader esp_loader_rom = {
-    .name = "ROM",
-    .block_bytes = 0x1800,
-    .block_bytes_small = 0x400,
-    .status_bytes = 4,
-    .attach_bytes = 8,
-    .md5_is_raw = false,
-    .begin_erases = true,
-    .baud_from_crystal = true,
-};
-
 /* Time limits, in milliseconds (facts 2). */
 enum {
     TIMEOUT_SYNC = 100,
     TIMEOUT_DEFAULT = 3000,
     TIMEOUT_ERASE_PER_MB = 40000,
     TIMEOUT_MD5_PER_MB = 8000,
+    TIMEOUT_HELLO = 3000,
 };
 
 static uint32_t scaled_timeout(uint32_t bytes, uint32_t per_mb) {
@@ -41,9 +31,7 @@ static void add_word(struct esp_request *request, uint32_t word) {
     put_le16(request->head + 2, (uint32_t)(request->head_size - 8 + request->body_size));
 }
 
-static uint8_t checksum(const uint8_t *bytes, size_t size) {
-    uint8_t sum = 0xef;
-
+static uint8_t checksum(uint8_t sum, const uint8_t *bytes, size_t size) {
     while (size--)
         sum ^= *bytes++;
     return sum;
@@ -95,33 +83,98 @@ void esp_request_read_flash_slow(struct esp_request *ret, uint32_t offset, uint3
 }
 
 void esp_request_change_baud(struct esp_request *ret, uint32_t asked) {
+    esp_request_change_baud_from(ret, asked, 0);
+}
+
+void esp_request_change_baud_from(struct esp_request *ret, uint32_t asked, uint32_t old) {
     request_init(ret, ESP_CHANGE_BAUDRATE);
     add_word(ret, asked);
-    add_word(ret, 0);
+    add_word(ret, old);
     ret->timeout_ms = 500;
 }
 
-void esp_request_begin(struct esp_request *ret, bool deflated, uint32_t offset, uint32_t size,
-                       uint32_t stream_size, uint32_t block_bytes) {
+void esp_request_begin(struct esp_request *ret, const struct esp_loader *loader, bool deflated,
+                       uint32_t offset, uint32_t size, uint32_t stream_size, uint32_t block_bytes) {
     request_init(ret, deflated ? ESP_DEFL_BEGIN : ESP_FLASH_BEGIN);
     add_word(ret, size);
     add_word(ret, (stream_size + block_bytes - 1) / block_bytes);
     add_word(ret, block_bytes);
     add_word(ret, offset);
-    ret->timeout_ms = scaled_timeout(size, TIMEOUT_ERASE_PER_MB);
+    if (loader->begin_erases)
+        ret->timeout_ms = scaled_timeout(size, TIMEOUT_ERASE_PER_MB);
 }
 
-void esp_request_data(struct esp_request *ret, bool deflated, uint32_t sequence, const uint8_t *block,
-                      size_t size, uint32_t inflated) {
-    request_init(ret, deflated ? ESP_DEFL_DATA : ESP_FLASH_DATA);
-    ret->body = block;
-    ret->body_size = size;
+/* The fixed words before a block's bytes, and what of the block is copied. */
+static void add_block(struct esp_request *ret, uint32_t sequence, const struct esp_block *block) {
+    size_t size = block->lead_size + block->body_size + block->tail_size;
+    uint8_t sum = 0xef;
+
     add_word(ret, (uint32_t)size);
     add_word(ret, sequence);
     add_word(ret, 0);
     add_word(ret, 0);
-    ret->head[4] = checksum(block, size);
-    ret->timeout_ms = scaled_timeout(inflated, TIMEOUT_ERASE_PER_MB);
+    if (block->lead_size)
+        memcpy(ret->head + ret->head_size, block->lead, block->lead_size);
+    ret->head_size += block->lead_size;
+    ret->body = block->body;
+    ret->body_size = block->body_size;
+    if (block->tail_size)
+        memcpy(ret->tail, block->tail, block->tail_size);
+    ret->tail_size = block->tail_size;
+    put_le16(ret->head + 2, (uint32_t)(16 + size));
+    sum = checksum(sum, block->lead, block->lead_size);
+    sum = checksum(sum, block->body, block->body_size);
+    ret->head[4] = checksum(sum, block->tail, block->tail_size);
+}
+
+void esp_request_data(struct esp_request *ret, bool deflated, uint32_t sequence,
+                      const struct esp_block *block, uint32_t work) {
+    request_init(ret, deflated ? ESP_DEFL_DATA : ESP_FLASH_DATA);
+    add_block(ret, sequence, block);
+    ret->timeout_ms = scaled_timeout(work, TIMEOUT_ERASE_PER_MB);
+}
+
+void esp_request_end(struct esp_request *ret, bool deflated, uint32_t work) {
+    request_init(ret, deflated ? ESP_DEFL_END : ESP_FLASH_END);
+    add_word(ret, 1); /* stay */
+    ret->timeout_ms = scaled_timeout(work, TIMEOUT_ERASE_PER_MB);
+}
+
+void esp_request_erase_region(struct esp_request *ret, uint32_t offset, uint32_t size) {
+    request_init(ret, ESP_ERASE_REGION);
+    add_word(ret, offset);
+    add_word(ret, size);
+    ret->timeout_ms = scaled_timeout(size, TIMEOUT_ERASE_PER_MB);
+}
+
+void esp_request_read_flash(struct esp_request *ret, uint32_t offset, uint32_t size, uint8_t *sink) {
+    request_init(ret, ESP_READ_FLASH);
+    add_word(ret, offset);
+    add_word(ret, size);
+    add_word(ret, size < ESP_READ_PACKET ? size : ESP_READ_PACKET);
+    add_word(ret, 1); /* frames in flight: what both stubs do whatever is asked */
+    ret->sink = sink;
+    ret->sink_size = size;
+}
+
+void esp_request_mem_begin(struct esp_request *ret, uint32_t address, uint32_t size) {
+    request_init(ret, ESP_MEM_BEGIN);
+    add_word(ret, size);
+    add_word(ret, (size + ESP_MEM_BLOCK_BYTES - 1) / ESP_MEM_BLOCK_BYTES);
+    add_word(ret, ESP_MEM_BLOCK_BYTES);
+    add_word(ret, address);
+}
+
+void esp_request_mem_data(struct esp_request *ret, uint32_t sequence, const uint8_t *block, size_t size) {
+    request_init(ret, ESP_MEM_DATA);
+    add_block(ret, sequence, &(struct esp_block) { .body = block, .body_size = size });
+}
+
+void esp_request_mem_end(struct esp_request *ret, uint32_t entry) {
+    request_init(ret, ESP_MEM_END);
+    add_word(ret, 0); /* jump */
+    add_word(ret, entry);
+    ret->timeout_ms = TIMEOUT_HELLO;
 }
 
 void esp_request_md5(struct esp_request *ret, const struct esp_loader *loader, uint32_t offset,
@@ -136,7 +189,7 @@ void esp_request_md5(struct esp_request *ret, const struct esp_loader *loader, u
 }
 
 size_t esp_request_frame_max(const struct esp_request *request) {
-    return SLIP_ENCODED_MAX(request->head_size + request->body_size);
+    return SLIP_ENCODED_MAX(request->head_size + request->body_size + request->tail_size);
 }
 
 size_t esp_request_frame(const struct esp_request *request, uint8_t *out) {
@@ -146,8 +199,20 @@ size_t esp_request_frame(const struct esp_request *request, uint8_t *out) {
     n += slip_encode(request->head, request->head_size, out + n);
     if (request->body)
         n += slip_encode(request->body, request->body_size, out + n);
+    n += slip_encode(request->tail, request->tail_size, out + n);
     out[n++] = 0xc0;
     return n;
+}
+
+bool esp_frame_is_hello(const uint8_t *frame, size_t size) {
+    return size == 4 && memcmp(frame, "OHAI", 4) == 0;
+}
+
+/* Whoever answers a SYNC says by it who he is. */
+static bool is_status_size(const struct esp_request *request, const struct esp_loader *loader, size_t size) {
+    if (esp_request_opcode(request) == ESP_SYNC)
+        return size == esp_loader_rom.status_bytes || size == esp_loader_stub.status_bytes;
+    return size == loader->status_bytes;
 }
 
 enum esp_frame_kind esp_reply_parse(const uint8_t *frame, size_t size, const struct esp_request *request,
@@ -168,14 +233,14 @@ enum esp_frame_kind esp_reply_parse(const uint8_t *frame, size_t size, const str
         status += request->payload_size;
     refused = status[0] != 0;
     same_opcode = frame[1] == request->head[1];
-    *ret = (struct esp_reply) { .opcode = frame[1],
-                                .value = get_le32(frame + 4),
-                                .error = refused ? status[1] : 0 };
+    *ret = (struct esp_reply) { .opcode = frame[1], .value = get_le32(frame + 4) };
+    if (refused)
+        ret->error = loader->status_is_error && status[0] != 1 ? status[0] : status[1];
 
     if (!same_opcode) {
         /* The status of a reply to another command: at its end. */
         status = frame + size - loader->status_bytes;
-        if (data_size >= loader->status_bytes && status[0] == 1 && status[1] == 5) {
+        if (!loader->is_stub && data_size >= loader->status_bytes && status[0] == 1 && status[1] == 5) {
             ret->error = 5;
             return ESP_FRAME_REFUSAL;
         }
@@ -183,7 +248,8 @@ enum esp_frame_kind esp_reply_parse(const uint8_t *frame, size_t size, const str
     }
     if (refused)
         return ESP_FRAME_REFUSAL;
-    if (data_size != request->payload_size + loader->status_bytes)
+    if (data_size < request->payload_size ||
+        !is_status_size(request, loader, data_size - request->payload_size))
         return ESP_FRAME_ALIEN;
     ret->payload = frame + 8;
     ret->payload_size = request->payload_size;
@@ -211,24 +277,4 @@ bool esp_reply_md5(const struct esp_reply *reply, const struct esp_loader *loade
         ret[i] = (uint8_t)(high << 4 | low);
     }
     return true;
-}
-
-const char *esp_rom_error_text(uint8_t error) {
-    static const char *const texts[] = {
-        [0x00] = "undefined error",      [0x01] = "bad parameter",
-        [0x02] = "out of memory",        [0x03] = "could not send",
-        [0x04] = "could not receive",    [0x05] = "message malformed or command unknown",
-        [0x06] = "operation failed",     [0x07] = "checksum wrong",
-        [0x08] = "readback wrong",       [0x09] = "flash read failed",
-        [0x0a] = "read length wrong",    [0x0b] = "inflate failed",
-        [0x0c] = "adler32 wrong",        [0x0d] = "bad inflate parameter",
-        [0x0e] = "RAM image size bad",   [0x0f] = "RAM image address bad",
-        [0x64] = "invalid parameter",    [0x65] = "invalid format",
-        [0x66] = "description too long", [0x67] = "badly encoded description",
-        [0x69] = "out of storage",
-    };
-
-    if (error >= sizeof texts / sizeof *texts || !texts[error])
-        return "unknown error";
-    return texts[error];
 }

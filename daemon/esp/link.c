@@ -11,7 +11,6 @@ enum {
     DRAIN_QUIET = 60,     /* nothing for so long: what was late has come */
     DRAIN_MOST = 1000,    /* a chip that never stops talking */
     SYNC_TAIL_QUIET = 50, /* the ROM answers one SYNC eight times */
-    AFTER_BROKEN = 250,   /* the ROM says nothing after its reply: a broken frame was it */
     BAUD_SETTLE = 50,     /* facts 6: wait, flush, probe */
     RESET_LISTEN = 150,   /* the boot log takes 10 to 25 ms, and an FTDI chip 16 ms more */
     LATE = 10,            /* more than a timer is late on a loop that isn't held up */
@@ -23,7 +22,7 @@ enum {
 
 static void on_timer(uv_timer_t *timer);
 
-static void start_timer(struct esp_link *link, uint64_t ms) {
+void link_start_timer(struct esp_link *link, uint64_t ms) {
     int r = uv_timer_start(&link->timer, on_timer, ms, 0);
 
     link->due = uv_now(link->loop) + ms;
@@ -48,8 +47,7 @@ static void complete(struct esp_link *link, enum esp_outcome outcome, const stru
     fn(link->userdata, outcome, reply);
 }
 
-/* For use while bytes are being handed in; the caller of feed() delivers. */
-static void complete_later(struct esp_link *link, enum esp_outcome outcome, const struct esp_reply *reply) {
+void link_complete_later(struct esp_link *link, enum esp_outcome outcome, const struct esp_reply *reply) {
     link->has_completion = true;
     link->completion = outcome;
     link->has_reply = reply != NULL;
@@ -57,41 +55,28 @@ static void complete_later(struct esp_link *link, enum esp_outcome outcome, cons
         link->reply = *reply;
 }
 
-/* Brings the time limit forward, never back: noise must not keep a request alive. */
-static void shorten_timer(struct esp_link *link, uint64_t ms) {
+void link_shorten_timer(struct esp_link *link, uint64_t ms) {
     if (uv_timer_get_due_in(&link->timer) > ms)
-        start_timer(link, ms);
+        link_start_timer(link, ms);
 }
 
-static uint64_t wire_ms(const struct esp_link *link, size_t bytes) {
+uint64_t link_wire_ms(const struct esp_link *link, size_t bytes) {
     return (uint64_t)bytes * 10 * 1000 / serial_port_baud(link->port) + 1;
 }
 
-static bool reserve(struct esp_link *link, size_t size) {
-    uint8_t *grown;
-
-    if (link->tx_allocated >= size)
-        return true;
-    grown = realloc(link->tx, size);
-    if (!grown)
-        return false;
-    link->tx = grown;
-    link->tx_allocated = size;
-    return true;
-}
-
-/* Frames request and hands it to the port. False: it could not even be begun. */
+/* Frames request, if that was not done ahead, and hands it to the port. False: it could not even be begun. */
 static bool send_request(struct esp_link *link, const struct esp_request *request,
                          size_t n_extra_delimiters) {
-    size_t size;
+    struct link_frame *ahead = &link->tx[!link->tx_now];
 
-    if (!reserve(link, esp_request_frame_max(request) + n_extra_delimiters))
+    if (link_frame_is(ahead, request) && !n_extra_delimiters)
+        link->tx_now = !link->tx_now;
+    else if (!link_frame_build(&link->tx[link->tx_now], request, n_extra_delimiters))
         return false;
-    memset(link->tx, 0xc0, n_extra_delimiters);
-    size = n_extra_delimiters + esp_request_frame(request, link->tx + n_extra_delimiters);
+    ahead->is_ready = false;
     /* A quarter more than the wire needs: drivers queue, hosts are busy. */
-    start_timer(link, request->timeout_ms + wire_ms(link, size) * 5 / 4);
-    return serial_port_write(link->port, link->tx, size) == 0;
+    link_start_timer(link, request->timeout_ms + link_wire_ms(link, link->tx[link->tx_now].size) * 5 / 4);
+    return serial_port_write(link->port, link->tx[link->tx_now].bytes, link->tx[link->tx_now].size) == 0;
 }
 
 static bool has_rebooted(const struct esp_link *link) {
@@ -119,7 +104,7 @@ static void start_drain(struct esp_link *link, enum esp_outcome outcome, bool re
     link->is_resync = resync;
     link->sync_attempts = RESYNC_ATTEMPTS;
     link->drain_end = uv_now(link->loop) + DRAIN_MOST;
-    start_timer(link, DRAIN_QUIET);
+    link_start_timer(link, DRAIN_QUIET);
 }
 
 static void send_sync(struct esp_link *link) {
@@ -139,7 +124,7 @@ static void send_sync(struct esp_link *link) {
     /* A half-sent frame is closed by one delimiter; where none was open, that one opens, so alternate. Before
      * a ROM has answered for the first time it gets nothing but plain SYNCs. */
     if (!send_request(link, &sync, link->is_resync && link->sync_attempts % 2))
-        start_timer(link, sync.timeout_ms);
+        link_start_timer(link, sync.timeout_ms);
 }
 
 static void on_sync_frame(struct esp_link *link, const struct esp_reply *reply) {
@@ -149,12 +134,18 @@ static void on_sync_frame(struct esp_link *link, const struct esp_reply *reply) 
     link->sync_reply.payload = NULL;
     link->sync_replies = 1;
     link->state = SYNC_TAIL;
-    start_timer(link, SYNC_REPLIES_MORE_MS);
+    link_start_timer(link, SYNC_REPLIES_MORE_MS);
 }
 
 static void finish_sync(struct esp_link *link) {
+    bool is_same = link_take_loader(link, link->sync_reply.value);
+
+    if (link->is_resync && link->next_loader && link->loader == link->next_loader) {
+        complete(link, ESP_OK, NULL); /* only its hello was lost */
+        return;
+    }
     if (link->is_resync) {
-        complete(link, has_rebooted(link) ? ESP_REBOOTED : ESP_NO_REPLY, NULL);
+        complete(link, has_rebooted(link) || !is_same ? ESP_REBOOTED : ESP_NO_REPLY, NULL);
         return;
     }
     forget_resets(link); /* the one that brought the ROM up, for example */
@@ -165,31 +156,33 @@ static void on_frame(struct esp_link *link) {
     struct esp_reply reply;
     enum esp_frame_kind kind;
 
+    if (link_take_stub_frame(link))
+        return;
     if (link->state != SENDING && link->state != AWAITING && link->state != SYNCING &&
         link->state != SYNC_TAIL)
         return;
     kind = esp_reply_parse(link->decoder->frame, link->decoder->size, &link->request, link->loader, &reply);
     if (link->state == SYNC_TAIL) {
         if (kind == ESP_FRAME_REPLY && ++link->sync_replies <= SYNC_REPLIES)
-            start_timer(link, link->sync_replies < SYNC_REPLIES ? SYNC_TAIL_QUIET : 0);
+            link_start_timer(link, link->sync_replies < SYNC_REPLIES ? SYNC_TAIL_QUIET : 0);
         return;
     }
     switch (kind) {
     case ESP_FRAME_REPLY:
         if (link->state == SYNCING)
             on_sync_frame(link, &reply);
-        else
-            complete_later(link, ESP_OK, &reply);
+        else if (!link_goes_on(link))
+            link_complete_later(link, ESP_OK, &reply);
         return;
     case ESP_FRAME_REFUSAL:
         if (link->state != SYNCING)
-            complete_later(link, ESP_REFUSED, &reply);
+            link_complete_later(link, ESP_REFUSED, &reply);
         return;
     case ESP_FRAME_STALE:
         return;
     case ESP_FRAME_ALIEN:
-        if (link->state == AWAITING)
-            shorten_timer(link, AFTER_BROKEN);
+        if (link->state == AWAITING && !link->next_loader)
+            link_shorten_timer(link, LINK_AFTER_BROKEN_MS);
         if (link->state == SYNCING) /* nobody knows yet who is there: our own SYNC come back, or any noise */
             hear(link, link->decoder->frame, link->decoder->size);
         return;
@@ -229,8 +222,8 @@ static void feed(struct esp_link *link, const uint8_t *bytes, size_t size) {
             hear(link, link->decoder->frame, link->decoder->size);
             if (bytes[i] != 0xc0) /* the byte that was one too many may be text as well */
                 hear(link, &bytes[i], 1);
-            if (link->state == AWAITING)
-                shorten_timer(link, AFTER_BROKEN);
+            if ((link->state == AWAITING || link->state == READING) && !link->next_loader)
+                link_shorten_timer(link, LINK_AFTER_BROKEN_MS);
             break;
         case SLIP_FRAME:
             on_frame(link);
@@ -255,9 +248,9 @@ static void on_data(void *userdata, const uint8_t *bytes, size_t size) {
         return;
     }
     if (link->state == DRAINING && uv_now(link->loop) < link->drain_end)
-        start_timer(link, DRAIN_QUIET);
+        link_start_timer(link, DRAIN_QUIET);
     /* The chip printed a boot log while a command was under way: hear it out, then say so. */
-    if ((link->state == SENDING || link->state == AWAITING) && has_rebooted(link))
+    if ((link->state == SENDING || link->state == AWAITING || link->state == READING) && has_rebooted(link))
         start_drain(link, ESP_REBOOTED, false);
     if (link->state == LISTENING && !link->reset && link->sync_attempts &&
         link->log.downloads != link->downloads_before)
@@ -298,7 +291,7 @@ static void next_reset_step(struct esp_link *link) {
         /* The lines are where they belong: hear the rest of the boot log. */
         link->reset = NULL;
         link->state = LISTENING;
-        start_timer(link, RESET_LISTEN);
+        link_start_timer(link, RESET_LISTEN);
         return;
     }
     step = &link->reset->steps[link->reset_step++];
@@ -311,7 +304,7 @@ static void next_reset_step(struct esp_link *link) {
     /* Listen as soon as EN is released for the last time: the log begins then. */
     if (link->reset_step > 1 && !step->rts)
         link->state = LISTENING;
-    start_timer(link, step->hold_ms);
+    link_start_timer(link, step->hold_ms);
 }
 
 /* A loop that was held up runs its timers before it reads: what came in time must not be told as missing. */
@@ -338,6 +331,7 @@ static void on_timer(uv_timer_t *timer) {
         return;
     case SENDING:
     case AWAITING:
+    case READING:
         start_drain(link, ESP_NO_REPLY, true);
         return;
     case DRAINING:
@@ -411,6 +405,9 @@ static void begin(struct esp_link *link, esp_link_fn fn) {
     link->sync_attempts = 0;
     link->is_resync = false;
     link->wakes = link->has_heard = false;
+    link->next_loader = NULL;
+    link->read_done = 0;
+    link->read_is_broken = false;
     link->downloads_before = link->log.downloads;
 }
 
@@ -419,7 +416,7 @@ static bool begin_gone(struct esp_link *link) {
     if (!link->is_gone)
         return false;
     link->state = PAUSING;
-    start_timer(link, 0);
+    link_start_timer(link, 0);
     return true;
 }
 
@@ -430,14 +427,14 @@ void esp_link_request(struct esp_link *link, const struct esp_request *request, 
     if (has_rebooted(link)) { /* while nothing was asked: on_timer says so */
         link->state = DRAINING;
         link->outcome = ESP_REBOOTED;
-        start_timer(link, 0);
+        link_start_timer(link, 0);
         return;
     }
     link->request = *request;
-    slip_decoder_reset(link->decoder, 128);
+    slip_decoder_reset(link->decoder, request->sink ? SLIP_FRAME_MAX : 128);
     link->state = SENDING;
     if (!send_request(link, request, 0))
-        start_timer(link, 0);
+        link_start_timer(link, 0);
 }
 
 void esp_link_sync(struct esp_link *link, unsigned attempts, uint32_t listen_ms, esp_link_fn fn) {
@@ -448,7 +445,7 @@ void esp_link_sync(struct esp_link *link, unsigned attempts, uint32_t listen_ms,
     link->sync_attempts = attempts;
     restart_decoder(link, SLIP_FRAME_MAX);
     link->state = LISTENING;
-    start_timer(link, listen_ms);
+    link_start_timer(link, listen_ms);
 }
 
 void esp_link_reset(struct esp_link *link, const struct esp_reset_sequence *sequence, esp_link_fn fn) {
@@ -456,12 +453,13 @@ void esp_link_reset(struct esp_link *link, const struct esp_reset_sequence *sequ
     forget_resets(link);
     if (begin_gone(link))
         return;
+    link->loader = &esp_loader_rom;
     link->reset = sequence;
     link->reset_step = 0;
     slip_decoder_reset(link->decoder, SLIP_FRAME_MAX);
     serial_port_discard(link->port);
     link->state = PAUSING;
-    start_timer(link, 0);
+    link_start_timer(link, 0);
 }
 
 void esp_link_listen(struct esp_link *link, uint32_t ms, esp_link_fn fn) {
@@ -471,14 +469,14 @@ void esp_link_listen(struct esp_link *link, uint32_t ms, esp_link_fn fn) {
         return;
     restart_decoder(link, SLIP_FRAME_MAX);
     link->state = LISTENING;
-    start_timer(link, ms);
+    link_start_timer(link, ms);
 }
 
 void esp_link_hear(struct esp_link *link, uint32_t ms, esp_link_fn fn) {
     esp_link_listen(link, ms, fn);
     link->wakes = true;
     if (link->has_heard) /* an unfinished frame was text */
-        start_timer(link, 0);
+        link_start_timer(link, 0);
 }
 
 void esp_link_hear_sync(struct esp_link *link, uint32_t ms, esp_link_fn fn) {
@@ -490,7 +488,7 @@ void esp_link_hear_sync(struct esp_link *link, uint32_t ms, esp_link_fn fn) {
     link->has_heard = false; /* what an unfinished frame held is no news: on_text was told */
     esp_request_sync(&link->request);
     link->state = SYNCING;
-    start_timer(link, ms);
+    link_start_timer(link, ms);
 }
 
 void esp_link_say(struct esp_link *link, const void *bytes, size_t size, uint32_t ms, esp_link_fn fn) {
@@ -499,10 +497,10 @@ void esp_link_say(struct esp_link *link, const void *bytes, size_t size, uint32_
         return;
     serial_port_discard(link->port); /* of an earlier operation, if the port still hasn't taken it all */
     link->wakes = true;
-    if (reserve(link, size)) {
-        memcpy(link->tx, bytes, size);
+    if (link_frame_reserve(&link->tx[link->tx_now], size)) {
+        memcpy(link->tx[link->tx_now].bytes, bytes, size);
         /* A port that refuses is gone, which it tells by itself. */
-        (void)!serial_port_write(link->port, link->tx, size);
+        (void)!serial_port_write(link->port, link->tx[link->tx_now].bytes, size);
     }
 }
 
@@ -533,7 +531,7 @@ int esp_link_set_baud(struct esp_link *link, uint32_t baud, esp_link_fn fn) {
     if (begin_gone(link))
         return 0;
     link->state = PAUSING;
-    start_timer(link, BAUD_SETTLE);
+    link_start_timer(link, BAUD_SETTLE);
     return 0;
 }
 
@@ -551,7 +549,8 @@ static void on_part_closed(struct esp_link *link) {
         return;
     if (link->on_closed)
         link->on_closed(link->closed_userdata);
-    free(link->tx);
+    free(link->tx[0].bytes);
+    free(link->tx[1].bytes);
     free(link->decoder);
     free(link);
 }

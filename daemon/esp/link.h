@@ -37,8 +37,15 @@ typedef void (*esp_link_fn)(void *userdata, enum esp_outcome outcome, const stru
 must_check int esp_link_open(struct esp_link **ret, uv_loop_t *loop, const char *path,
                              void (*on_gone)(void *userdata), void *userdata);
 
-/* One command; request is copied, its body borrowed until completion. Only when idle. */
+/* One command; request is copied, its body and sink borrowed until completion. Only when idle. */
 void esp_link_request(struct esp_link *link, const struct esp_request *request, esp_link_fn fn);
+/* Frames what will be asked next, while a command is under way; its body is borrowed until that one is
+ * completed. Asking for something else then is fine. */
+void esp_link_prepare(struct esp_link *link, const struct esp_request *request);
+/* Runs what was loaded into RAM (MEM_END), and waits for its hello: ESP_OK, and loader is whom the link talks
+ * to from then on. ESP_NO_REPLY: none came, and the ROM listens still. */
+void esp_link_run_stub(struct esp_link *link, uint32_t entry, const struct esp_loader *loader,
+                       esp_link_fn fn);
 
 /*
  * Listens for up to listen_ms (less when the boot log says that the ROM waits), then sends up to `attempts`
@@ -76,6 +83,7 @@ bool esp_link_can_baud(struct esp_link *link, uint32_t baud);
 uint32_t esp_link_baud(const struct esp_link *link);
 
 bool esp_link_has_lines(const struct esp_link *link);
+/* Who answers: the ROM, until a stub is run, or a SYNC is answered by one; a reset brings the ROM back. */
 const struct esp_loader *esp_link_loader(const struct esp_link *link);
 /* Of all text since the link opened or esp_link_forget_log. */
 const struct boot_log *esp_link_boot_log(const struct esp_link *link);

@@ -6,10 +6,14 @@
 #include "daemon/esp/slip.h"
 #include "daemon/serial/port.h"
 
+/* Milliseconds. The ROM says nothing after its reply: a broken frame was it. */
+enum { LINK_AFTER_BROKEN_MS = 250 };
+
 enum state {
     IDLE,
     SENDING,
     AWAITING,
+    READING,   /* the frames that follow the reply to READ_FLASH */
     DRAINING,  /* throwing away what comes until it is quiet */
     LISTENING, /* before the first SYNC, or because that is all */
     SYNCING,
@@ -36,8 +40,19 @@ struct esp_link {
     unsigned n_pending; /* handles to be closed */
 
     struct esp_request request;
-    uint8_t *tx;
-    size_t tx_allocated;
+    /* A frame on its way, and the next one, framed meanwhile. */
+    struct link_frame {
+        uint8_t *bytes;
+        size_t allocated, size;
+        bool is_ready;
+        struct esp_request request;
+    } tx[2];
+    unsigned tx_now;
+
+    const struct esp_loader *next_loader; /* MEM_END starts it; NULL: nothing is started */
+    uint32_t read_done;                   /* bytes of request.sink */
+    bool read_is_broken;
+    uint8_t ack[16];
 
     struct slip_decoder *decoder;
     struct boot_log log;
@@ -60,3 +75,26 @@ struct esp_link {
     struct esp_reply reply;
     bool has_reply;
 };
+
+/* link.c */
+void link_start_timer(struct esp_link *link, uint64_t ms);
+/* Brings the time limit forward, never back: noise must not keep a request alive. */
+void link_shorten_timer(struct esp_link *link, uint64_t ms);
+/* For use while bytes are being handed in; the caller of feed() delivers. */
+void link_complete_later(struct esp_link *link, enum esp_outcome outcome, const struct esp_reply *reply);
+/* What bytes take on the wire at the rate of now. */
+uint64_t link_wire_ms(const struct esp_link *link, size_t bytes);
+
+/* link_frame.c. False: no memory. */
+bool link_frame_reserve(struct link_frame *frame, size_t size);
+bool link_frame_build(struct link_frame *frame, const struct esp_request *request, size_t n_extra_delimiters);
+/* What was framed ahead is this request. */
+bool link_frame_is(const struct link_frame *frame, const struct esp_request *request);
+
+/* link_stub.c */
+/* True: the frame in the decoder belongs to the start of a stub or to a READ_FLASH, and was dealt with. */
+bool link_take_stub_frame(struct esp_link *link);
+/* The good reply to a command that has more to come: True, and it is not over. */
+bool link_goes_on(struct esp_link *link);
+/* Who answered a SYNC is the loader from now on. True: it is the one that there was. */
+bool link_take_loader(struct esp_link *link, uint32_t sync_value);

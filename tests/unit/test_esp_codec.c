@@ -107,12 +107,13 @@ static bool rebuild(const struct packet *packet, const struct esp_loader *loader
         return true;
     case ESP_FLASH_BEGIN:
     case ESP_DEFL_BEGIN:
-        esp_request_begin(ret, deflated, get_le32(words + 12), get_le32(words),
+        esp_request_begin(ret, loader, deflated, get_le32(words + 12), get_le32(words),
                           get_le32(words + 4) * get_le32(words + 8), get_le32(words + 8));
         return true;
     case ESP_FLASH_DATA:
     case ESP_DEFL_DATA:
-        esp_request_data(ret, deflated, get_le32(words + 4), words + 16, packet->size - 24, 0);
+        esp_request_data(ret, deflated, get_le32(words + 4),
+                         &(struct esp_block) { .body = words + 16, .body_size = packet->size - 24 }, 0);
         return true;
     default:
         *ret = (struct esp_request) { .head_size = 8 };
@@ -146,15 +147,16 @@ static void requests_have_the_bytes_of_the_transcripts(void **state) {
     assert_request_hex(&request, "00 0e 08 00 00 00 00 00 00 00 00 00 40 00 00 00");
     esp_request_md5(&request, &esp_loader_rom, 0x300000, 4096);
     assert_request_hex(&request, "00 13 10 00 00 00 00 00 00 00 30 00 00 10 00 00 00 00 00 00 00 00 00 00");
-    esp_request_begin(&request, false, 0x300000, 4096, 4096, 0x400);
+    esp_request_begin(&request, &esp_loader_rom, false, 0x300000, 4096, 4096, 0x400);
     assert_request_hex(&request, "00 02 10 00 00 00 00 00 00 10 00 00 04 00 00 00 00 04 00 00 00 00 30 00");
-    esp_request_begin(&request, true, 0x340000, 20480, 7629, 0x400);
+    esp_request_begin(&request, &esp_loader_rom, true, 0x340000, 20480, 7629, 0x400);
     assert_request_hex(&request, "00 10 10 00 00 00 00 00 00 50 00 00 08 00 00 00 00 04 00 00 00 00 34 00");
     /* facts 6: the ROM gets 0 for the old rate */
     esp_request_change_baud(&request, 921600);
     assert_request_hex(&request, "00 0f 08 00 00 00 00 00 00 10 0e 00 00 00 00 00");
     /* ef ^ 1 ^ 1 ^ 1 ^ 2 */
-    esp_request_data(&request, false, 3, ones, sizeof ones, 4096);
+    esp_request_data(&request, false, 3, &(struct esp_block) { .body = ones, .body_size = sizeof ones },
+                     4096);
     assert_request_hex(&request,
                        "00 03 14 00 ec 00 00 00 04 00 00 00 03 00 00 00 00 00 00 00 00 00 00 00 01 01 01 02");
 }
@@ -163,7 +165,7 @@ static void erase_without_a_write_has_no_blocks(void **state) {
     struct esp_request request;
 
     (void)state;
-    esp_request_begin(&request, false, 0x8000, 4096, 0, 0x1800);
+    esp_request_begin(&request, &esp_loader_rom, false, 0x8000, 4096, 0, 0x1800);
     assert_request_hex(&request, "00 02 10 00 00 00 00 00 00 10 00 00 00 00 00 00 00 18 00 00 00 80 00 00");
 }
 
@@ -171,11 +173,11 @@ static void time_limits_follow_the_work(void **state) {
     struct esp_request request;
 
     (void)state;
-    esp_request_begin(&request, false, 0, 1000000, 0, 0x400);
+    esp_request_begin(&request, &esp_loader_rom, false, 0, 1000000, 0, 0x400);
     assert_in_range(request.timeout_ms, 40000, 60000);
     esp_request_md5(&request, &esp_loader_rom, 0, 1000000);
     assert_in_range(request.timeout_ms, 8000, 12000);
-    esp_request_begin(&request, false, 0, UINT32_MAX, 0, 0x400); /* no overflow */
+    esp_request_begin(&request, &esp_loader_rom, false, 0, UINT32_MAX, 0, 0x400); /* no overflow */
     assert_true(request.timeout_ms > 100000000);
     esp_request_read_reg(&request, 0);
     assert_int_equal(request.timeout_ms, 3000);
@@ -192,7 +194,8 @@ static void frame_is_slip_of_head_and_body(void **state) {
     uint8_t out[128];
 
     (void)state;
-    esp_request_data(&request, true, 0xc0, block, sizeof block, 3);
+    esp_request_data(&request, true, 0xc0, &(struct esp_block) { .body = block, .body_size = sizeof block },
+                     3);
     assert_true(esp_request_frame_max(&request) >= sizeof wire);
     assert_int_equal(esp_request_frame(&request, out), sizeof wire);
     assert_memory_equal(out, wire, sizeof wire);
@@ -223,7 +226,7 @@ static void leftovers_behind_the_status_say_nothing(void **state) {
     struct esp_reply reply;
 
     (void)state;
-    esp_request_begin(&request, false, 0, 4096, 4096, 0x400);
+    esp_request_begin(&request, &esp_loader_rom, false, 0, 4096, 4096, 0x400);
     assert_int_equal(parse("01 02 04 00 c8 40 16 00 00 05 66 31", &request, &esp_loader_rom, &reply),
                      ESP_FRAME_REPLY);
     assert_int_equal(reply.error, 0);
@@ -303,15 +306,15 @@ static void md5_in_hex_and_raw(void **state) {
 static void error_texts_for_every_byte(void **state) {
     (void)state;
     for (int i = 0; i < 256; i++) {
-        const char *text = esp_rom_error_text((uint8_t)i);
+        const char *text = esp_error_text(&esp_loader_rom, (uint8_t)i);
 
         assert_non_null(text);
         assert_true(*text);
     }
-    assert_string_equal(esp_rom_error_text(7), "checksum wrong");
-    assert_string_equal(esp_rom_error_text(0x69), "out of storage");
-    assert_string_equal(esp_rom_error_text(0x68), "unknown error");
-    assert_string_equal(esp_rom_error_text(0xff), "unknown error");
+    assert_string_equal(esp_error_text(&esp_loader_rom, 7), "checksum wrong");
+    assert_string_equal(esp_error_text(&esp_loader_rom, 0x69), "out of storage");
+    assert_string_equal(esp_error_text(&esp_loader_rom, 0x68), "unknown error");
+    assert_string_equal(esp_error_text(&esp_loader_rom, 0xff), "unknown error");
 }
 
 static uint32_t next_random(uint32_t *seed) {

@@ -145,7 +145,7 @@ static void block_of_escapes_goes_out_whole(void **state) {
     bench->body = malloc(0x1000);
     memset(bench->body, 0xdb, 0x1000);
     bench->on_request = check_block;
-    esp_request_data(&request, true, 0, bench->body, 0x1000, 0);
+    esp_request_data(&request, true, 0, &(struct esp_block) { .body = bench->body, .body_size = 0x1000 }, 0);
     ask(bench, &request);
     wait_done(bench);
     assert_int_equal(bench->outcome, ESP_OK);
@@ -235,7 +235,8 @@ static void chip_that_takes_nothing_is_lost_in_bounded_time(void **state) {
 
     chip_is_deaf(bench);
     bench->body = calloc(1, BODY_MAX);
-    esp_request_data(&request, false, 0, bench->body, BODY_MAX, 0);
+    esp_request_data(&request, false, 0, &(struct esp_block) { .body = bench->body, .body_size = BODY_MAX },
+                     0);
     ask_baud(bench, 921600);
     wait_done(bench);
     request.timeout_ms = 0; /* the wire's own time comes on top */

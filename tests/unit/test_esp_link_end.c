@@ -52,7 +52,8 @@ static void start_sending(struct bench *bench) {
 
     chip_is_deaf(bench);
     bench->body = calloc(1, BODY_MAX);
-    esp_request_data(&request, false, 0, bench->body, BODY_MAX, 0);
+    esp_request_data(&request, false, 0, &(struct esp_block) { .body = bench->body, .body_size = BODY_MAX },
+                     0);
     ask(bench, &request);
 }
 
