@@ -19,15 +19,15 @@ endif
 
 # ---- packages: the one list --------------------------------------------------------------------------------------
 DEPS_BUILD := gcc make pkg-config libc6-dev libuv1-dev libsystemd-dev libarchive-dev libyajl-dev libdeflate-dev \
-              libssl-dev libsqlite3-dev libcurl4-openssl-dev libudev-dev libsmartcols-dev libinih-dev
-DEPS_TEST  := libcmocka-dev zlib1g-dev dbus systemd python3 procps openssl strace umockdev libumockdev-dev less zsh fish
+              libssl-dev libsqlite3-dev libcurl4-openssl-dev libudev-dev libsmartcols-dev libinih-dev zlib1g-dev
+DEPS_TEST  := libcmocka-dev dbus systemd python3 procps openssl strace umockdev libumockdev-dev less zsh fish
 DEPS_CHECK := clang clang-format clang-tidy cppcheck libclang-rt-14-dev udev mandoc
 DEPS_DEB   := dpkg-dev lintian systemd udev dbus
 DEPS_VM    := qemu-system-x86 mmdebstrap cpio kmod libusbredirparser-dev
 
 # ---- flags -------------------------------------------------------------------------------------------------------
 # pkg-config runs when a rule needs it, after `deps` has had its chance.
-PKGS_DAEMON := libuv libsystemd libcurl libarchive yajl libdeflate libcrypto sqlite3 inih libudev
+PKGS_DAEMON := libuv libsystemd libcurl libarchive yajl libdeflate zlib libcrypto sqlite3 inih libudev
 PKGS_CLIENT := libsystemd yajl smartcols
 PKGS_SIM    := zlib libcrypto
 PKGS_TEST   := cmocka zlib
@@ -135,8 +135,6 @@ $(call obj,$(BED_SRC)): PKGS_CLIENT += $(PKGS_BED)
 
 $(BUILD)/unit/test_usbboard_cp2102 $(BUILD)/unit/test_usbboard_ft230x: $(USB_CHIPS)
 
-$(BUILD)/unit/test_usbboard_cp2102 $(BUILD)/unit/test_usbboard_ft230x: $(USB_CHIPS)
-
 $(BUILD)/fuzz_client: $(call obj,client/since.c client/terminal.c client/text.c)
 $(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(LIB)
 	@echo '  LINK  $@'
@@ -147,10 +145,19 @@ $(BUILD)/%.o: %.c Makefile
 	@echo '  CC    $<'
 	$(Q)$(CC) $(ALL_CFLAGS) $$(pkg-config --cflags $(PKGS_DAEMON) $(PKGS_CLIENT) libdeflate) -c -o $@ $<
 
+# Where the daemon looks for what install puts there: built again when that changes.
+.PHONY: FORCE
+$(BUILD)/prefix: FORCE
+	@mkdir -p $(@D)
+	@[ "$$(cat $@ 2>/dev/null)" = '$(PREFIX)' ] || echo '$(PREFIX)' > $@
+
+$(BUILD)/daemon/firmware/stub_file.o: CSTD += -DWIPYD_DATA='"$(PREFIX)/share/wipyd"'
+$(BUILD)/daemon/firmware/stub_file.o: $(BUILD)/prefix
+
 -include $(shell find $(BUILD) -type f -name '*.d' 2>/dev/null)
 
 # ---- for people --------------------------------------------------------------------------------------------------
-.PHONY: deps deps-check demo test test-run check bench check-hardware format install uninstall deb clean help sim
+.PHONY: deps deps-check demo test test-run check bench check-hardware format install uninstall deb clean help sim stub
 
 deps: ## Install the Debian packages that building and testing need (root or sudo); nothing to do when they are there
 	@tests/deps.sh $(DEPS_BUILD) $(DEPS_TEST)
@@ -171,6 +178,9 @@ test-run: all sim $(UNIT_BIN)
 	@WIPYD_BUILD=$(BUILD) WIPYD_SAN=$(SAN) python3 tests/run.py $(TESTS)
 
 sim: $(BUILD)/wipysim $(BUILD)/liblines.so $(BUILD)/usbtool ## Build the simulated board and its USB port
+
+stub: ## Get Espressif's flasher stub, which makes flashing twice as fast; install takes it along when it is there
+	@tests/stub.sh $(BUILD)/stub
 
 # One after the other, the quick ones first: several build the same.
 CHECKS := format fences compilers units man install deb static interfaces san
@@ -267,6 +277,8 @@ ZSHDIR    ?= $(PREFIX)/share/zsh/site-functions
 SHARE     := $(PREFIX)/share
 MAN       := $(sort $(wildcard systemd/man/*.[1-8]))
 
+STUB      := $(BUILD)/stub/esp32.json
+
 # mode:file:where to: the one list for install and uninstall. The configuration isn't in it: it is put where there is
 # none, and stays.
 present = $(if $(wildcard $(1)),$(2):$(1):$(3))
@@ -284,7 +296,8 @@ INSTALLED = \
   $(foreach m,$(MAN),644:$(m):$(SHARE)/man/man$(subst .,,$(suffix $(m)))/$(notdir $(m))) \
   $(call present,client/completions/wipyctl.bash,644,$(SHARE)/bash-completion/completions/wipyctl) \
   $(call present,client/completions/_wipyctl,644,$(ZSHDIR)/_wipyctl) \
-  $(call present,client/completions/wipyctl.fish,644,$(SHARE)/fish/vendor_completions.d/wipyctl.fish)
+  $(call present,client/completions/wipyctl.fish,644,$(SHARE)/fish/vendor_completions.d/wipyctl.fish) \
+  $(if $(wildcard $(STUB)),644:$(STUB):$(SHARE)/wipyd/stub/esp32.json 644:systemd/stub.txt:$(SHARE)/wipyd/stub/README)
 
 # Always: PREFIX may be another than the last time.
 .PHONY: $(BUILD)/wipyd.service
@@ -301,7 +314,8 @@ install: all $(BUILD)/wipyd.service ## Install below DESTDIR, PREFIX and SYSCONF
 	  'udevadm control --reload && journalctl --update-catalog && systemctl enable --now wipyd'
 
 uninstall: ## Remove what install put there; the configuration and /var/lib/wipyd stay
-	$(Q)rm -f $(foreach row,$(INSTALLED),$(DESTDIR)$(lastword $(subst :, ,$(row))))
+	$(Q)rm -f $(foreach row,$(INSTALLED),$(DESTDIR)$(lastword $(subst :, ,$(row)))) \
+	  $(DESTDIR)$(SHARE)/wipyd/stub/esp32.json $(DESTDIR)$(SHARE)/wipyd/stub/README
 	@echo '$(DESTDIR)$(SYSCONFDIR)/wipyd.conf and $(DESTDIR)/var/lib/wipyd, if they are there, stay.'
 
 deb: ## Build the Debian package build/wipyd_VERSION_ARCH.deb

@@ -210,7 +210,7 @@ bool esp_frame_is_hello(const uint8_t *frame, size_t size) {
 
 /* Whoever answers a SYNC says by it who he is. */
 static bool is_status_size(const struct esp_request *request, const struct esp_loader *loader, size_t size) {
-    if (esp_request_opcode(request) == ESP_SYNC)
+    if (request->head[1] == ESP_SYNC)
         return size == esp_loader_rom.status_bytes || size == esp_loader_stub.status_bytes;
     return size == loader->status_bytes;
 }

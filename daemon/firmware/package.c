@@ -230,6 +230,7 @@ static int prepare_layout(struct owner *owner, struct reading *reading, unsigned
                                              .size = erase->size,
                                              .pieces = pieces->pieces,
                                              .n_pieces = pieces->n };
+        memcpy(region->md5, pieces->md5, sizeof region->md5);
         snprintf(region->name, sizeof region->name, "%s", erase->name);
     }
     for (unsigned k = 0; k < plan->n_writes; k++, region++) {
@@ -244,6 +245,7 @@ static int prepare_layout(struct owner *owner, struct reading *reading, unsigned
                                              .size = write->size,
                                              .pieces = pieces->pieces,
                                              .n_pieces = pieces->n };
+        memcpy(region->md5, pieces->md5, sizeof region->md5);
         snprintf(region->name, sizeof region->name, "%.*s", (int)sizeof region->name - 1,
                  write->member->name);
     }

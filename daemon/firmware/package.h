@@ -27,19 +27,29 @@
 enum firmware_region_kind { FIRMWARE_ERASE, FIRMWARE_WRITE };
 
 struct firmware_piece {
-    uint32_t offset;       /* on flash, a multiple of 4096 */
-    uint32_t size;         /* bytes on flash, a multiple of 4096: the image's end is padded with FF */
-    uint8_t md5[16];       /* of what the flash must hold there */
-    uint8_t head_md5[16];  /* of its first sector: where that differs, the rest needs no look */
-    const uint8_t *stream; /* what is sent: a zlib stream, or the bytes themselves; NULL where erased */
+    uint32_t offset;      /* on flash, a multiple of 4096 */
+    uint32_t size;        /* bytes on flash, a multiple of 4096: the image's end is padded with FF */
+    uint8_t md5[16];      /* of what the flash must hold there */
+    uint8_t head_md5[16]; /* of its first sector: where that differs, the rest needs no look */
+    /* What is sent: deflate blocks that refer to nothing before the piece, none of which is the last and
+     * which end with a byte, or the bytes themselves; NULL where erased. The streams of pieces that touch lie
+     * one behind the other, so that those of any run of pieces, between FIRMWARE_ZLIB_LEAD and the end that
+     * firmware_zlib_tail makes, are one zlib stream. */
+    const uint8_t *stream;
     uint32_t stream_size;
+    uint32_t adler; /* of what the stream stands for, if deflated */
     bool deflated;
 };
+
+#define FIRMWARE_ZLIB_LEAD       "\x78\xda" /* RFC 1950: window 32 KiB, strongest */
+#define FIRMWARE_ZLIB_LEAD_BYTES 2u
+#define FIRMWARE_ZLIB_TAIL_BYTES 6u
 
 struct firmware_region {
     enum firmware_region_kind kind;
     char name[32]; /* "wipy.bin"; of an erase the area: "nvs", "otadata", "ota_0", or its offset in hex */
     uint32_t offset, size;
+    uint8_t md5[16]; /* of what the flash must hold there */
     const struct firmware_piece *pieces;
     unsigned n_pieces;
 };

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <zlib.h>
 
+#include "daemon/firmware/pieces.h"
 #include "tests/unit/test_firmware_make.h"
 
 #define MB (1024u * 1024u)
@@ -41,6 +42,37 @@ static struct firmware_package *read_sound(struct blob blob) {
     return package;
 }
 
+/* The streams of n pieces between the two ends are a zlib stream, and stand for plain. */
+static void assert_stream(const struct firmware_piece *pieces, unsigned n, const uint8_t *plain) {
+    size_t at = FIRMWARE_ZLIB_LEAD_BYTES, size = 0;
+    uint8_t *stream, *out;
+    uLongf n_out;
+
+    for (unsigned i = 0; i < n; i++) {
+        assert_ptr_equal(pieces[i].stream, pieces->stream + (at - FIRMWARE_ZLIB_LEAD_BYTES));
+        at += pieces[i].stream_size;
+        size += pieces[i].size;
+    }
+    stream = malloc(at + FIRMWARE_ZLIB_TAIL_BYTES);
+    out = malloc(size);
+    memcpy(stream, FIRMWARE_ZLIB_LEAD, FIRMWARE_ZLIB_LEAD_BYTES);
+    memcpy(stream + FIRMWARE_ZLIB_LEAD_BYTES, pieces->stream, at - FIRMWARE_ZLIB_LEAD_BYTES);
+    firmware_zlib_tail(pieces, n, stream + at);
+    n_out = size;
+    assert_int_equal(uncompress(out, &n_out, stream, at + FIRMWARE_ZLIB_TAIL_BYTES), Z_OK);
+    assert_int_equal(n_out, size);
+    assert_memory_equal(out, plain, size);
+    free(stream);
+    free(out);
+}
+
+/* Every run of deflated pieces is one stream. */
+static void assert_runs(const struct firmware_region *region, const uint8_t *flash) {
+    for (unsigned first = 0; first < region->n_pieces; first++)
+        for (unsigned n = 1; first + n <= region->n_pieces && region->pieces[first + n - 1].deflated; n++)
+            assert_stream(&region->pieces[first], n, flash + region->pieces[first].offset);
+}
+
 /* What a board does with the pieces, checking on the way that they are well cut. */
 static struct blob apply(const struct firmware_layout *layout) {
     struct blob flash = blob_new(layout->flash_bytes);
@@ -51,6 +83,7 @@ static struct blob apply(const struct firmware_layout *layout) {
     for (unsigned i = 0; i < layout->n_regions; i++) {
         const struct firmware_region *region = &layout->regions[i];
         uint32_t offset = region->offset;
+        uint8_t md5[EVP_MAX_MD_SIZE];
 
         assert_true(region->kind == FIRMWARE_WRITE || !writing); /* erases first */
         writing = region->kind == FIRMWARE_WRITE;
@@ -59,9 +92,7 @@ static struct blob apply(const struct firmware_layout *layout) {
                         layout->regions[k].offset >= region->offset + region->size);
         for (unsigned k = 0; k < region->n_pieces; k++) {
             const struct firmware_piece *piece = &region->pieces[k];
-            uint8_t md5[EVP_MAX_MD_SIZE], *target = flash.bytes + piece->offset;
-            uLongf n = piece->size;
-
+            uint8_t *target = flash.bytes + piece->offset;
             assert_int_equal(piece->offset, offset);
             assert_int_equal(piece->offset % FIRMWARE_SECTOR_BYTES, 0);
             assert_int_equal(piece->size % FIRMWARE_SECTOR_BYTES, 0);
@@ -72,8 +103,8 @@ static struct blob apply(const struct firmware_layout *layout) {
                 memset(target, 0xff, piece->size);
             } else if (piece->deflated) {
                 assert_true(piece->stream_size < piece->size);
-                assert_int_equal(uncompress(target, &n, piece->stream, piece->stream_size), Z_OK);
-                assert_int_equal(n, piece->size);
+                assert_true(firmware_piece_inflate(piece, target));
+                assert_stream(piece, 1, target);
             } else {
                 assert_int_equal(piece->stream_size, piece->size);
                 memcpy(target, piece->stream, piece->size);
@@ -83,6 +114,10 @@ static struct blob apply(const struct firmware_layout *layout) {
             offset += piece->size;
         }
         assert_int_equal(offset, region->offset + region->size);
+        assert_runs(region, flash.bytes);
+        assert_int_equal(EVP_Digest(flash.bytes + region->offset, region->size, md5, NULL, EVP_md5(), NULL),
+                         1);
+        assert_memory_equal(md5, region->md5, 16);
     }
     for (uint32_t i = 0; i < FIRMWARE_CONFIG_BYTES; i++)
         assert_int_equal(flash.bytes[FIRMWARE_CONFIG_OFFSET + i], 0xa5);
