@@ -66,6 +66,7 @@ static const struct property job_properties[] = {
     ROW(job, bytes_total, "BytesTotal", u64),
     ROW(job, rate, "Rate", u32),
     ROW(job, baud, "Baud", u32),
+    ROW(job, loader, "Loader", string),
     ROW(job, error, "Error", string),
     ROW(job, error_text, "ErrorText", string),
     ROW(job, user_action, "UserAction", string),

@@ -14,6 +14,7 @@
     X(SYNC,        "sync",        "looking for the boot ROM")      \
     X(IDENTIFY,    "identify",    "reading the chip")              \
     X(PROTECT,     "protect",     "checking the security eFuses")  \
+    X(LOAD_STUB,   "load-stub",   "starting the stub")             \
     X(PLAN,        "plan",        "planning")                      \
     X(RAISE_BAUD,  "raise-baud",  "changing the baud rate")        \
     X(COMPARE,     "compare",     "comparing")                     \

@@ -26,6 +26,7 @@ enum key_type {
     KEY_PORT_LIST,    /* ports: an absolute path, added to those before */
     KEY_SOURCE_LIST,  /* sources: a kind and where, added to those before; or empty */
     KEY_PROXY,        /* char *: a URL, or empty */
+    KEY_STUB,         /* char *: auto, off, or an absolute path */
     KEY_YES_NO,       /* bool */
     KEY_POLICY,       /* enum board_policy: one of its words */
     KEY_ADAPTER_LIST, /* adapters: USB ids and a name, added to those before */
@@ -45,6 +46,7 @@ static bool needs_restart(const struct key *key) {
     case KEY_PORT_LIST:
     case KEY_SOURCE_LIST:
     case KEY_PROXY:
+    case KEY_STUB:
     case KEY_ADAPTER_LIST:
         return true;
     case KEY_NUMBER:
@@ -64,6 +66,7 @@ static const struct key keys[] = {
     { "flash", "jobs", KEY_NUMBER, offsetof(struct config, jobs), 0, 256, 0 },
     { "flash", "usb-budget", KEY_NUMBER, offsetof(struct config, usb_budget_k), 0, 100000, 1000 },
     { "flash", "attempts", KEY_NUMBER, offsetof(struct config, attempts), 1, 100, 5 },
+    { "flash", "stub", KEY_STUB, offsetof(struct config, stub), 0, 0, 0 },
     { "boards", "policy", KEY_POLICY, offsetof(struct config, policy), 0, 0, BOARD_POLICY_WIPY },
     { "boards", "settle", KEY_NUMBER, offsetof(struct config, settle_ms), 0, 60000, 1000 },
     { "boards", "syncs", KEY_NUMBER, offsetof(struct config, syncs), 0, 20, 4 },
@@ -271,6 +274,11 @@ static enum wipyd_error set_key(struct reading *reading, const struct key *key, 
             return fail_value(reading, key, value, "a URL without blanks is wanted");
         r = replace_text(field(config, key), value);
         break;
+    case KEY_STUB:
+        if (strcmp(value, "auto") != 0 && strcmp(value, "off") != 0 && value[0] != '/')
+            return fail_value(reading, key, value, "auto, off or an absolute path is wanted");
+        r = replace_text(field(config, key), value);
+        break;
     case KEY_YES_NO:
         if (strcmp(value, "yes") != 0 && strcmp(value, "no") != 0)
             return fail_value(reading, key, value, "yes or no is wanted");
@@ -442,6 +450,7 @@ int config_init(struct config *config) {
 
 void config_deinit(struct config *config) {
     free(config->state_directory);
+    free(config->stub);
     free(config->proxy);
     free(config->ca_file);
     drop_sources(config);
@@ -493,6 +502,7 @@ static bool is_same(const struct key *key, const struct config *a, const struct 
     switch (key->type) {
     case KEY_PATH:
     case KEY_PROXY:
+    case KEY_STUB:
         return same_text(*(char *const *)in_a, *(char *const *)in_b);
     case KEY_NUMBER:
     case KEY_LEVEL:

@@ -46,6 +46,7 @@ struct config {
     uint32_t usb_budget_k; /* [flash] usb-budget, 0..100000 KB/s of all ports on one hub; 0: no bound */
     uint32_t
         attempts; /* [flash] attempts, 1..100, default 5: how often a job is begun, cut-off ones included */
+    char *stub;   /* [flash] stub: auto (looked for), off, or an absolute path; NULL: auto; owned */
     /* [boards] policy: off, ask, wipy (the default) or any: where neither board, slot nor wipyctl says
      * another. */
     enum board_policy policy;

@@ -289,6 +289,7 @@ void fleet_job_begin(struct fleet_job *job) {
         request.resumed_mac = job->record.mac;
     request.package_name = job->record.package;
     request.backup_folder = fleet->backup_folder;
+    request.stubs = fleet->stubs;
     if (job->record.kind == WIPYD_JOB_KIND_RESTORE) {
         request.restore_mac = job->record.restore_mac;
         request.restore_backup = job->record.restore_backup;

@@ -358,6 +358,7 @@ static void on_part_closed(struct fleet *fleet) {
         close(fleet->folders);
     free(fleet->jobs);
     free(fleet->backup_folder);
+    firmware_stubs_free(fleet->stubs);
     free(fleet);
 }
 
@@ -449,6 +450,8 @@ enum wipyd_error fleet_new(struct fleet **ret, uv_loop_t *loop, const struct con
     if (error == WIPYD_ERROR_NONE &&
         asprintf(&fleet->backup_folder, "%s/backup", config->state_directory) < 0)
         r = -ENOMEM;
+    if (error == WIPYD_ERROR_NONE && !r)
+        r = firmware_stubs_new(&fleet->stubs, config->stub ? config->stub : "auto", NULL);
     for (unsigned i = 0; error == WIPYD_ERROR_NONE && !r && i < config->n_ports; i++)
         r = add_by_hand(fleet, config->ports[i]);
     if (r < 0)

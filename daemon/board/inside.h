@@ -25,6 +25,7 @@ struct fleet {
     struct ledger *ledger;
     struct spool *spool;
     struct usb_watch *usb;
+    struct firmware_stubs *stubs;
     const struct fleet_events *events;
     void *userdata;
     char *backup_folder;

@@ -11,11 +11,10 @@ const char *const job_properties_all[] = {
     "FinishedAt", "Timings",   "WireBytes",   "Device",           "Slot",       "Mac",     "By",
     "Attempt",    "Attempts",  "FromRelease", "ConfirmedRelease", "WaitsFor",   NULL
 };
-const char *const job_properties_often[] = { "State",      "Phase",   "Progress", "BytesDone",
-                                             "BytesTotal", "Rate",    "Baud",     "UserAction",
-                                             "Board",      "Release", "Device",   "Slot",
-                                             "Mac",        "By",      "Attempt",  "FromRelease",
-                                             "WaitsFor",   NULL };
+const char *const job_properties_often[] = { "State",   "Phase",       "Progress", "BytesDone",  "BytesTotal",
+                                             "Rate",    "Baud",        "Loader",   "UserAction", "Board",
+                                             "Release", "Device",      "Slot",     "Mac",        "By",
+                                             "Attempt", "FromRelease", "WaitsFor", NULL };
 
 static int cancel(sd_bus_message *message, void *userdata, sd_bus_error *error) {
     struct service *service = service_of_call(message);
@@ -197,6 +196,7 @@ static const sd_bus_vtable vtable[] = {
     NUMBER("BytesTotal", "t", status.bytes_total, CHANGES),
     NUMBER("Rate", "u", status.rate, CHANGES),
     NUMBER("Baud", "u", status.baud, CHANGES),
+    CHARS("Loader", status.loader),
     TEXT("Error", CHANGES),
     TEXT("ErrorText", CHANGES),
     TEXT("UserAction", CHANGES),

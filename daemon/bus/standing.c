@@ -77,6 +77,7 @@ static bool is_writing(const struct fleet_job *job) {
     case WIPYD_PHASE_SYNC:
     case WIPYD_PHASE_IDENTIFY:
     case WIPYD_PHASE_PROTECT:
+    case WIPYD_PHASE_LOAD_STUB:
     case WIPYD_PHASE_PLAN:
     case WIPYD_PHASE_RAISE_BAUD:
     case WIPYD_PHASE_COMPARE:

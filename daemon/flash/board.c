@@ -6,14 +6,17 @@
 
 void flash_board_take_chip(struct flash_board *board, const struct esp_chip *chip, uint32_t host_baud) {
     uint8_t mac[6];
+    int n;
 
     *board->mac = 0;
     if (esp_chip_mac(chip, mac))
         snprintf(board->mac, sizeof board->mac, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2],
                  mac[3], mac[4], mac[5]);
-    snprintf(board->chip, sizeof board->chip, "%s revision %u.%u, %u MHz crystal", esp_chip_package(chip),
-             esp_chip_revision(chip) / 100, esp_chip_revision(chip) % 100,
-             esp_chip_crystal_mhz(chip, host_baud));
+    n = snprintf(board->chip, sizeof board->chip, "%s revision %u.%u", esp_chip_package(chip),
+                 esp_chip_revision(chip) / 100, esp_chip_revision(chip) % 100);
+    if (host_baud)
+        snprintf(board->chip + n, sizeof board->chip - (size_t)n, ", %u MHz crystal",
+                 esp_chip_crystal_mhz(chip, host_baud));
     board->flash_bytes = chip->flash_bytes;
 }
 

@@ -113,8 +113,9 @@ enum step flash_enter_sync(struct flash_job *job) {
         return STEP_AGAIN;
     }
     if (is_waiting_for_person(job)) {
-        flash_job_ask_user(job, job->reconnects ? "Press reset on the board, with G23 still joined to GND."
-                                                : "Join G23 to GND, then press reset on the board.");
+        flash_job_ask_user(job, job->reconnects || job->stub_failures
+                                    ? "Press reset on the board, with G23 still joined to GND."
+                                    : "Join G23 to GND, then press reset on the board.");
         flash_job_sync_link(job, SYNCS_LISTENING, LISTEN_MS);
     } else if (job->sync_round) {
         flash_job_sync_link(job, SYNCS_OTHER_RATE, 0);
@@ -175,7 +176,10 @@ enum step flash_reply_sync(struct flash_job *job, enum esp_outcome outcome, cons
         job->is_setting_rate = false;
         return STEP_AGAIN;
     }
-    if (outcome == ESP_OK && reply->value == ESP_SYNC_ROM) {
+    if (outcome == ESP_OK && (reply->value == ESP_SYNC_ROM || !has_resets_left(job))) {
+        if (reply->value != ESP_SYNC_ROM) /* our own last job's, on a board that only a person can reset */
+            flash_job_log(job, LOG_INFO, "the %s answers, and is used as it is",
+                          esp_link_loader(job->link)->word);
         flash_job_ask_user(job, "");
         job->is_talking = true;
         job->sync_deadline = 0;
@@ -183,11 +187,6 @@ enum step flash_reply_sync(struct flash_job *job, enum esp_outcome outcome, cons
         return STEP_NEXT;
     }
     hear(job);
-    if (outcome == ESP_OK) { /* a stub of another program: only a reset ends it */
-        flash_job_ask_user(
-            job, "Another program's loader runs on the board: press reset, with G23 joined to GND.");
-        job->sync_round = FLASH_RATES;
-    }
     job->sync_round++;
     if (uv_now(job->loop) >= job->sync_deadline)
         return fail_sync(job);
@@ -211,7 +210,10 @@ static enum step take_chip(struct flash_job *job) {
         return flash_job_fail(job, WIPYD_ERROR_WRONG_CHIP, "the job began with %s, now %s answers",
                               job->mac_hex, mac_hex);
     memcpy(job->mac_hex, mac_hex, sizeof mac_hex);
-    flash_board_take_chip(board, chip, esp_link_baud(job->link));
+    /* A stub has changed what the crystal is told by. */
+    if (!*board->mac || !esp_link_loader(job->link)->is_stub)
+        flash_board_take_chip(board, chip,
+                              esp_link_loader(job->link)->is_stub ? 0 : esp_link_baud(job->link));
     if (*job->resumed_mac && strcasecmp(job->resumed_mac, board->mac) != 0)
         return flash_job_fail(job, WIPYD_ERROR_WRONG_CHIP, "the job began with %s, now %s answers",
                               job->resumed_mac, board->mac);

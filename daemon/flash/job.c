@@ -46,6 +46,10 @@ static const struct row rows[WIPYD_PHASE_COUNT] = {
                                .reply = flash_reply_identify,
                                .attempts = 3 },
     [WIPYD_PHASE_PROTECT] = { .progress = 0.04, .enter = flash_enter_protect },
+    [WIPYD_PHASE_LOAD_STUB] = { .progress = 0.04,
+                                .enter = flash_enter_load_stub,
+                                .reply = flash_reply_load_stub,
+                                .is_outside = true },
     [WIPYD_PHASE_PLAN] = { .progress = 0.04,
                            .enter = flash_enter_plan,
                            .reply = flash_reply_plan,
@@ -289,6 +293,11 @@ static enum step reconnect(struct flash_job *job, enum esp_outcome outcome) {
     /* Losing the chip once may be the supply; twice, the rate. */
     if (job->reconnects > 1 && flash_lower_baud(job->target_baud))
         job->target_baud = flash_lower_baud(job->target_baud);
+    return flash_job_connect_again(job);
+}
+
+enum step flash_job_connect_again(struct flash_job *job) {
+    job->is_talking = false;
     job->identify.loader = NULL;
     job->sync_deadline = 0;
     job->reset_attempt = 0;
@@ -333,6 +342,10 @@ void flash_job_on_port_gone(void *userdata) {
 
 void flash_job_request_link(struct flash_job *job, const struct esp_request *request) {
     esp_link_request(job->link, request, on_link);
+}
+
+void flash_job_run_stub(struct flash_job *job, uint32_t entry, const struct esp_loader *loader) {
+    esp_link_run_stub(job->link, entry, loader, on_link);
 }
 
 void flash_job_sync_link(struct flash_job *job, unsigned attempts, uint32_t listen_ms) {
@@ -431,6 +444,7 @@ int flash_job_start(struct flash_job **ret, uv_loop_t *loop, const struct flash_
     job->target_baud = request->baud;
     job->connect_timeout_ms = request->connect_timeout_ms;
     job->package = request->package ? firmware_package_ref(request->package) : NULL;
+    job->stubs = request->stubs;
     job->package_fd = request->package_fd;
     job->package_bytes = request->package_bytes;
     if (request->package_sha256)

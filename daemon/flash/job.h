@@ -14,6 +14,7 @@
 #include "daemon/base/clean.h"
 #include "daemon/base/fault.h"
 #include "daemon/firmware/package.h"
+#include "daemon/firmware/stub_file.h"
 #include "proto/phase.h"
 
 struct flash_job;
@@ -45,6 +46,7 @@ struct flash_status {
     uint64_t bytes_done, bytes_total;
     uint32_t rate; /* bytes of image a second */
     uint32_t baud;
+    char loader[24]; /* who writes: "rom", "stub v1.2.2"; empty: not known yet */
     struct fault fault;
     char user_action[160];            /* empty: nothing is wanted of a person */
     uint64_t started_us, finished_us; /* since 1970 */
@@ -79,9 +81,10 @@ struct flash_job_request {
     struct firmware_package *package;
     int package_fd;
     uint64_t package_bytes;
-    const char *package_sha256; /* 64 hex digits that package_fd must have, or NULL; copied */
-    const char *package_name;   /* copied */
-    const char *backup_folder;  /* copied */
+    const char *package_sha256;   /* 64 hex digits that package_fd must have, or NULL; copied */
+    const char *package_name;     /* copied */
+    const char *backup_folder;    /* copied */
+    struct firmware_stubs *stubs; /* borrowed until on_finished; NULL: without a stub */
 };
 
 struct flash_job_events {

@@ -16,6 +16,7 @@
 #include "daemon/flash/probe.h"
 #include "daemon/flash/reader.h"
 #include "daemon/flash/restore.h"
+#include "daemon/flash/run.h"
 
 enum step {
     STEP_WAIT,  /* something is under way */
@@ -62,7 +63,14 @@ struct flash_job {
     struct flash_restore restore; /* as a layout */
     struct flash_piece *pieces;
     unsigned n_pieces, cursor;
-    bool head_is_equal; /* of the piece being compared: its first sector */
+    /* of the piece being compared: what is asked about next */
+    enum { COMPARE_HEAD, COMPARE_REGION, COMPARE_PIECE } compare_step;
+
+    struct firmware_stubs *stubs;     /* borrowed; NULL: the ROM does it all */
+    const struct firmware_stub *stub; /* borrowed from stubs; NULL: none, or it is not to be used any more */
+    enum { STUB_SEGMENT, STUB_BLOCK, STUB_RUN, STUB_FLASH_SIZE } stub_step;
+    unsigned stub_segment, stub_failures;
+    uint32_t stub_sent; /* bytes of the segment */
 
     struct esp_link *link;
     bool is_talking; /* the ROM has answered, and can be asked */
@@ -91,18 +99,30 @@ struct flash_job {
     int save_part; /* being read; -1: the previous generation is being loaded; BACKUP_PARTS: being stored */
     struct flash_reader reader;
 
-    /* the block being sent */
+    /* the run being written */
+    struct flash_run run;
     uint32_t block_bytes, sequence, stream_done;
-    uint8_t *inflated; /* of the piece at hand, where its stream is not wanted */
+    uint32_t work;  /* bytes of flash that the loader may still have to write, after what it has answered */
+    bool is_in_run; /* begun, and not yet known to be written */
+    bool is_ending; /* END is to be asked */
+    bool is_rechecking; /* a run broke off: find out how far it came */
+    bool is_verifying_pieces;
+    unsigned n_verified; /* pieces of the run */
+    bool wants_plain;    /* the stream of the piece that is found to be wrong was refused */
+    bool sends_plain;    /* no compressed write is to be begun any more */
+    uint8_t *inflated;   /* of the piece at hand, where its stream is not wanted */
     uint64_t write_since, wire_mark_sent, wire_mark_received;
 };
 
 /* job.c */
 void flash_job_on_port_gone(void *userdata);
+/* Begins with the chip anew: reset, sync, and all that follows. */
+enum step flash_job_connect_again(struct flash_job *job);
 void flash_job_request_link(struct flash_job *job, const struct esp_request *request);
 void flash_job_sync_link(struct flash_job *job, unsigned attempts, uint32_t listen_ms);
 /* STEP_WAIT, or STEP_FAIL with BAUD_UNSUPPORTED. */
 enum step flash_job_set_link_baud(struct flash_job *job, uint32_t baud);
+void flash_job_run_stub(struct flash_job *job, uint32_t entry, const struct esp_loader *loader);
 void flash_job_reset_link(struct flash_job *job, const struct esp_reset_sequence *sequence);
 void flash_job_listen_link(struct flash_job *job, uint32_t ms);
 /* function runs in the pool and leaves its outcome in job->work_fault; then the row's reply is called with
@@ -158,6 +178,11 @@ void flash_ask_chip_baud(struct flash_job *job, uint32_t baud);
 enum step flash_enter_raise_baud(struct flash_job *job);
 enum step flash_reply_raise_baud(struct flash_job *job, enum esp_outcome outcome,
                                  const struct esp_reply *reply);
+
+/* stub.c */
+enum step flash_enter_load_stub(struct flash_job *job);
+enum step flash_reply_load_stub(struct flash_job *job, enum esp_outcome outcome,
+                                const struct esp_reply *reply);
 
 /* plan.c */
 enum step flash_enter_prepare(struct flash_job *job);

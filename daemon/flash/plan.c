@@ -35,12 +35,27 @@ static void read_backup(struct flash_job *job) {
                        &job->restored, &job->work_fault);
 }
 
-enum step flash_enter_prepare(struct flash_job *job) {
+/* All that may block, before the port opens. */
+static void prepare(struct flash_job *job) {
+    job->stub = firmware_stubs_find(job->stubs);
     if (job->kind == WIPYD_JOB_KIND_RESTORE)
-        return flash_job_work(job, read_backup);
-    if (job->package || job->package_fd < 0)
+        read_backup(job);
+    else if (!job->package && job->package_fd >= 0)
+        read_package(job);
+}
+
+enum step flash_enter_prepare(struct flash_job *job) {
+    if (job->kind == WIPYD_JOB_KIND_IDENTIFY || (!job->stubs && job->package))
         return STEP_NEXT;
-    return flash_job_work(job, read_package);
+    return flash_job_work(job, prepare);
+}
+
+static void tell_of_stub(struct flash_job *job) {
+    char news[512];
+    bool is_grave;
+
+    if (firmware_stubs_news(job->stubs, news, sizeof news, &is_grave))
+        flash_job_log(job, is_grave ? LOG_WARNING : LOG_NOTICE, "%s", news);
 }
 
 /* A file of the store may have been damaged since it was checked. */
@@ -58,6 +73,7 @@ enum step flash_reply_prepare(struct flash_job *job, enum esp_outcome outcome,
     if (job->package_fd >= 0)
         close(job->package_fd);
     job->package_fd = -1;
+    tell_of_stub(job);
     if (job->work_fault.code != WIPYD_ERROR_NONE) {
         job->status.fault = job->work_fault;
         return STEP_FAIL;
@@ -202,6 +218,7 @@ enum step flash_enter_plan(struct flash_job *job) {
         flash_probe_init(job->probe, esp_link_loader(job->link), (uint32_t)job->status.board.flash_bytes,
                          job->kind == WIPYD_JOB_KIND_IDENTIFY);
     }
+    job->probe->loader = esp_link_loader(job->link);
     if (!flash_probe_next(job->probe, &request))
         return make_plan(job);
     flash_job_request_link(job, &request);
@@ -224,16 +241,36 @@ enum step flash_reply_plan(struct flash_job *job, enum esp_outcome outcome, cons
 
 /* ---- compare --------------------------------------------------------------------------------- */
 
+/* A region of many pieces, which a loader that is quick at it may digest at once. */
+static bool is_asked_whole(const struct flash_job *job, const struct flash_piece *piece) {
+    return esp_link_loader(job->link)->is_stub && piece->region->n_pieces > 1 &&
+           piece->piece == piece->region->pieces;
+}
+
+static void request_md5(const struct flash_job *job, struct esp_request *ret) {
+    const struct flash_piece *piece = &job->pieces[job->cursor];
+    const struct esp_loader *loader = esp_link_loader(job->link);
+
+    switch (job->compare_step) {
+    case COMPARE_HEAD:
+        esp_request_md5(ret, loader, piece->piece->offset, FIRMWARE_SECTOR_BYTES);
+        return;
+    case COMPARE_REGION:
+        esp_request_md5(ret, loader, piece->region->offset, piece->region->size);
+        return;
+    case COMPARE_PIECE:
+        esp_request_md5(ret, loader, piece->piece->offset, piece->piece->size);
+        return;
+    }
+}
+
 enum step flash_enter_compare(struct flash_job *job) {
     struct esp_request request;
-    const struct firmware_piece *piece;
 
     if (job->is_compared)
         return STEP_NEXT;
     if (job->cursor < job->n_pieces) {
-        piece = job->pieces[job->cursor].piece;
-        esp_request_md5(&request, esp_link_loader(job->link), piece->offset,
-                        job->head_is_equal ? piece->size : FIRMWARE_SECTOR_BYTES);
+        request_md5(job, &request);
         flash_job_request_link(job, &request);
         return STEP_WAIT;
     }
@@ -247,9 +284,38 @@ enum step flash_enter_compare(struct flash_job *job) {
     return job->dry_run || !job->status.bytes_total ? flash_job_goto(job, WIPYD_PHASE_FINISH) : STEP_NEXT;
 }
 
+static enum step take_md5(struct flash_job *job, const uint8_t md5[static 16]) {
+    struct flash_piece *piece = &job->pieces[job->cursor];
+    const struct firmware_region *region = piece->region;
+
+    switch (job->compare_step) {
+    case COMPARE_HEAD:
+        /* Where the first sector differs, as in most pieces of another release, the rest need not be looked
+         * at. */
+        if (piece->piece->size > FIRMWARE_SECTOR_BYTES && !memcmp(md5, piece->piece->head_md5, 16)) {
+            job->compare_step = is_asked_whole(job, piece) ? COMPARE_REGION : COMPARE_PIECE;
+            return STEP_AGAIN;
+        }
+        break;
+    case COMPARE_REGION:
+        job->compare_step = COMPARE_PIECE;
+        if (memcmp(md5, region->md5, 16) != 0)
+            return STEP_AGAIN;
+        for (unsigned i = 0; i < region->n_pieces; i++)
+            job->pieces[job->cursor++].state = FLASH_PIECE_EQUAL;
+        job->compare_step = COMPARE_HEAD;
+        return STEP_AGAIN;
+    case COMPARE_PIECE:
+        break;
+    }
+    piece->state = memcmp(md5, piece->piece->md5, 16) ? FLASH_PIECE_DIFFERS : FLASH_PIECE_EQUAL;
+    job->compare_step = COMPARE_HEAD;
+    job->cursor++;
+    return STEP_AGAIN;
+}
+
 enum step flash_reply_compare(struct flash_job *job, enum esp_outcome outcome,
                               const struct esp_reply *reply) {
-    struct flash_piece *piece = &job->pieces[job->cursor];
     uint8_t md5[16];
     char story[160];
 
@@ -258,17 +324,7 @@ enum step flash_reply_compare(struct flash_job *job, enum esp_outcome outcome,
         return flash_job_retry(job, WIPYD_ERROR_CHIP_REFUSED, "%s", story);
     }
     job->attempts = 0;
-    /* Where the first sector differs, as in most pieces of another release, the rest need not be looked at.
-     */
-    if (!job->head_is_equal && piece->piece->size > FIRMWARE_SECTOR_BYTES &&
-        !memcmp(md5, piece->piece->head_md5, sizeof md5)) {
-        job->head_is_equal = true;
-        return STEP_AGAIN;
-    }
-    piece->state = memcmp(md5, piece->piece->md5, sizeof md5) ? FLASH_PIECE_DIFFERS : FLASH_PIECE_EQUAL;
-    job->head_is_equal = false;
-    job->cursor++;
-    return STEP_AGAIN;
+    return take_md5(job, md5);
 }
 
 /* ---- save ------------------------------------------------------------------------------------ */
@@ -337,6 +393,7 @@ enum step flash_enter_save(struct flash_job *job) {
     }
     if (job->save_part == BACKUP_PARTS)
         return flash_job_work(job, store);
+    flash_reader_set_loader(&job->reader, esp_link_loader(job->link));
     if (!flash_reader_next(&job->reader, &request)) {
         next_part(job);
         return STEP_AGAIN;

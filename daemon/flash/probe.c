@@ -32,7 +32,10 @@ void flash_probe_init(struct flash_probe *probe, const struct esp_loader *loader
 bool flash_probe_next(struct flash_probe *probe, struct esp_request *ret) {
     if (probe->state == PROBE_DONE)
         return false;
-    esp_request_read_flash_slow(ret, probe->offset, ESP_READ_SLOW_BYTES);
+    if (probe->loader->has_read_flash)
+        esp_request_read_flash(ret, probe->offset, sizeof probe->chunk, probe->chunk);
+    else
+        esp_request_read_flash_slow(ret, probe->offset, ESP_READ_SLOW_BYTES);
     return true;
 }
 
@@ -122,7 +125,8 @@ static bool is_scanned(const struct flash_probe *probe) {
 }
 
 void flash_probe_take(struct flash_probe *probe, const struct esp_reply *reply) {
-    memcpy(probe->bytes + probe->n_bytes, reply->payload, ESP_READ_SLOW_BYTES);
+    memcpy(probe->bytes + probe->n_bytes, probe->loader->has_read_flash ? probe->chunk : reply->payload,
+           ESP_READ_SLOW_BYTES);
     probe->n_bytes += ESP_READ_SLOW_BYTES;
     probe->offset += ESP_READ_SLOW_BYTES;
 

@@ -34,6 +34,7 @@ struct flash_probe {
     uint32_t first_hint; /* where the version is in an image that is at hand; 0: none; set after init */
     uint32_t hint;
     uint32_t n_bytes;
+    uint8_t chunk[ESP_READ_SLOW_BYTES];   /* what a loader with READ_FLASH gives */
     uint8_t bytes[PARTITION_TABLE_BYTES]; /* what is being collected */
 };
 

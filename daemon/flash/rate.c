@@ -19,7 +19,8 @@ void flash_ask_chip_baud(struct flash_job *job, uint32_t baud) {
     if (esp_link_loader(job->link)->baud_from_crystal)
         esp_request_change_baud(&request, esp_rom_baud(&job->identify.chip, baud));
     else
-        esp_request_change_baud(&request, baud);
+        esp_request_change_baud_from(
+            &request, baud, esp_link_loader(job->link)->baud_wants_old ? esp_link_baud(job->link) : 0);
     flash_job_request_link(job, &request);
 }
 

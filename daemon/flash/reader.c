@@ -13,6 +13,14 @@ void flash_reader_init(struct flash_reader *reader, const struct esp_loader *loa
     };
 }
 
+void flash_reader_set_loader(struct flash_reader *reader, const struct esp_loader *loader) {
+    if (reader->loader == loader)
+        return;
+    reader->loader = loader;
+    reader->done -= reader->done % SECTOR;
+    reader->state = READER_SECTOR;
+}
+
 bool flash_reader_next(struct flash_reader *reader, struct esp_request *ret) {
     uint32_t at = reader->offset + reader->done;
 
@@ -27,6 +35,9 @@ bool flash_reader_next(struct flash_reader *reader, struct esp_request *ret) {
         return true;
     case READER_BYTES:
         esp_request_read_flash_slow(ret, at, ESP_READ_SLOW_BYTES);
+        return true;
+    case READER_WHOLE:
+        esp_request_read_flash(ret, at, SECTOR, reader->out + reader->done);
         return true;
     }
     return false;
@@ -75,7 +86,7 @@ bool flash_reader_take(struct flash_reader *reader, const struct esp_reply *repl
             reader->done += SECTOR;
             reader->rereads = 0;
         } else {
-            reader->state = READER_PART;
+            reader->state = reader->loader->has_read_flash ? READER_WHOLE : READER_PART;
         }
         return true;
     case READER_PART:
@@ -91,6 +102,10 @@ bool flash_reader_take(struct flash_reader *reader, const struct esp_reply *repl
         reader->n_reads++;
         if (reader->done % PART)
             return true;
+        break;
+    case READER_WHOLE:
+        reader->done += SECTOR;
+        reader->n_reads++;
         break;
     }
     reader->state = READER_PART;

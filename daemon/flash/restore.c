@@ -118,6 +118,7 @@ static int prepare_regions(struct flash_restore *restore, const struct backup *b
                                              .size = area->size,
                                              .pieces = restore->pieces[i].pieces,
                                              .n_pieces = restore->pieces[i].n };
+        memcpy(region->md5, restore->pieces[i].md5, sizeof region->md5);
         snprintf(region->name, sizeof region->name, "%s", backup_part_word(i));
         restore->layout.n_regions++;
     }

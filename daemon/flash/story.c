@@ -71,7 +71,7 @@ void flash_describe(const struct flash_job *job, const char *what, enum esp_outc
         return;
     case ESP_REFUSED:
         snprintf(ret, size, "%s: %s refused: %s (error %02x)", what, esp_link_loader(job->link)->name,
-                 esp_rom_error_text(reply->error), reply->error);
+                 esp_error_text(esp_link_loader(job->link), reply->error), reply->error);
         return;
     case ESP_NO_REPLY:
         snprintf(ret, size, "%s: no reply in time", what);

@@ -30,6 +30,7 @@ the bench without a failure stops wipyd and checks that it ended well: exit code
 is left open) and no word from a sanitizer.
 
 Environment: WIPYD_BUILD, the folder with the programs (default build); WIPYD_SHARED (default ../shared), real packages;
+WIPYD_STUB=on, the boards are flashed by the stub where a test says nothing else;
 WIPYD_SAN=1, the programs are sanitizer builds: everything may take longer; WIPYD_VALGRIND=1, run wipyd in valgrind.
 """
 import contextlib
@@ -61,6 +62,8 @@ BUILD = (ROOT / os.environ.get("WIPYD_BUILD", "build")).resolve()
 SHARED = (ROOT / os.environ.get("WIPYD_SHARED", "../shared")).resolve()
 SANITIZED = os.environ.get("WIPYD_SAN") == "1"
 VALGRIND = os.environ.get("WIPYD_VALGRIND") == "1"
+STUB = BUILD / "stub/esp32.json"
+DEFAULT_STUB = STUB if os.environ.get("WIPYD_STUB") == "on" else "off"
 SLOWNESS = 10 if VALGRIND else 3 if SANITIZED else 1
 
 MB = 1024 * 1024
@@ -400,9 +403,13 @@ OPEN_POLICY = """<policy context="default">
 
 class Bench:
     """boards: a list of keyword arguments for Board, or a number. Ports that are no board: ports=[path]. usb, lines: see
-    above."""
+    above. stub: what the configuration says of it; STUB is the one that make stub gets."""
 
-    def __init__(self, boards=1, ports=(), config="", wipyd=True, connect_timeout=3, usb=False, lines=False):
+    def __init__(self, boards=1, ports=(), config="", wipyd=True, connect_timeout=3, usb=False, lines=False,
+                 stub=None):
+        self.stub = DEFAULT_STUB if stub is None else stub
+        if self.stub == STUB and not STUB.exists():
+            raise Skip(f"no {STUB}: make stub gets it")
         self.wanted = [{} for _ in range(boards)] if isinstance(boards, int) else boards
         self.ports, self.config, self.wants_wipyd = list(ports), config, wipyd
         self.connect_timeout = connect_timeout
@@ -454,7 +461,7 @@ class Bench:
 
     def write_config(self, more=""):
         self.config_path.write_text(f"[daemon]\nstate-directory = {self.state}\nlog-level = debug\n"
-                                    f"[flash]\nconnect-timeout = {self.connect_timeout}\n"
+                                    f"[flash]\nconnect-timeout = {self.connect_timeout}\nstub = {self.stub}\n"
                                     f"[firmware]\nsource =\n{self.config}{more}")  # nobody is asked unless a test says so
 
     def wipyd_command(self, *arguments):

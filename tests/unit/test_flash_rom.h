@@ -138,6 +138,14 @@ static inline void rom_on_request(struct bench *bench, const uint8_t *frame, siz
     case ESP_CHANGE_BAUDRATE:
         rom_answer(frame[1], 0, NULL, 0);
         return;
+    case ESP_FLASH_END: /* leaves the loader: never sent to a ROM */
+    case ESP_DEFL_END:
+    case ESP_MEM_BEGIN:
+    case ESP_MEM_DATA:
+    case ESP_MEM_END:
+    case ESP_ERASE_REGION:
+    case ESP_READ_FLASH:
+        break;
     }
     fail_msg("the ROM knows no command %02x", frame[1]);
 }
