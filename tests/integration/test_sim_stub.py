@@ -362,8 +362,8 @@ def test_erase_by_blocks_where_aligned():
 
 def test_blank_sectors_are_skipped_by_the_new_line():
     with Stub("new", "--fast") as stub:
-        def erased(dirty_from):
-            content = b"\xff" * dirty_from + b"\0" * (0x800000 - dirty_from)
+        def erased(dirty_from, dirty_to=0x800000):
+            content = b"\xff" * dirty_from + b"\0" * (dirty_to - dirty_from) + b"\xff" * (0x800000 - dirty_to)
             stub.board.flash_path.write_bytes(content)
             before = stub.board.status()["sectors_erased"]
             assert stub.write(0, b"\x55" * 2 * KIB64).error == 0
@@ -373,6 +373,7 @@ def test_blank_sectors_are_skipped_by_the_new_line():
         assert erased(2 * KIB64) == 0
         assert erased(0) == 32
         assert erased(0x3000) == 29, "up to the first that isn't blank"
+        assert erased(0x2000, 0x3000) == 30, "after that it looks no more"
     if "legacy" in lines():
         with Stub("legacy", "--fast") as stub:
             assert stub.write(0, b"\x55" * 2 * KIB64).error == 0
