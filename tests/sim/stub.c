@@ -168,6 +168,12 @@ static void reply_error(struct outcome *out, uint8_t error) {
     out->error = error;
 }
 
+static uint8_t length_error(uint8_t opcode) {
+    if (opcode == OP_FLASH_DATA || opcode == OP_MEM_DATA)
+        return STUB_TOO_LITTLE;
+    return STUB_BAD_LENGTH;
+}
+
 static void run_new(struct board *b, const uint8_t *frame, size_t len, struct outcome *out) {
     const struct loader_command *command;
     struct request q = { .data = frame + 8, .len = len - 8, .opcode = frame[1], .checksum = frame[4] };
@@ -189,8 +195,7 @@ static void run_new(struct board *b, const uint8_t *frame, size_t len, struct ou
     if (!command)
         reply_error(out, q.opcode >= 0xD5 && q.opcode <= 0xDE ? STUB_NOT_IMPLEMENTED : STUB_UNKNOWN_COMMAND);
     else if (q.len < command->len_min || q.len > command->len_max)
-        reply_error(out,
-                    q.opcode == OP_FLASH_DATA || q.opcode == OP_MEM_DATA ? STUB_TOO_LITTLE : STUB_BAD_LENGTH);
+        reply_error(out, length_error(q.opcode));
     else
         command->run(b, &q, out);
 }
@@ -233,17 +238,19 @@ static size_t compose(struct loader_state *s, uint8_t opcode, const struct outco
     size_t payload_len = o->error ? 0 : o->payload_len;
     size_t data_len = payload_len + 2;
 
+    // The legacy line has sent its header before it knows how MD5 ends.
+    if (s->loader == &loader_stub_legacy && opcode == OP_MD5)
+        data_len = 18;
     frame[0] = 0x01;
     frame[1] = opcode;
-    // The legacy line has sent its header before it knows how MD5 ends.
-    frame[2] = s->loader == &loader_stub_legacy && opcode == OP_MD5 ? 18 : (uint8_t)data_len;
+    frame[2] = (uint8_t)data_len;
     frame[3] = 0;
     for (int i = 0; i < 4; i++)
-        frame[4 + i] = o->has_value ? (uint8_t)(o->value >> (8 * i)) : 0;
+        frame[4 + i] = (uint8_t)((o->has_value ? o->value : 0) >> (8 * i));
     memcpy(frame + 8, o->payload, payload_len);
     frame[8 + payload_len] = o->error;
     frame[8 + payload_len + 1] = o->detail;
-    return 8 + data_len;
+    return 8 + payload_len + 2;
 }
 
 #define DATA_MAX (16 + STUB_BLOCK_MAX)
