@@ -56,15 +56,25 @@ struct fleet_attempt {
     char reason[320]; /* why it was cut off */
 };
 
+/* A piece of the flash in a job that is over. */
+struct fleet_region {
+    uint32_t offset, size; /* bytes */
+    bool is_erase;
+    char name[32];
+    enum flash_piece_state state;
+};
+
 struct fleet_job {
     uint32_t id;
-    struct fleet_device *device; /* NULL: cut off, and its board is not back */
-    struct flash_job
-        *flash; /* the attempt under way or the last one; NULL: that was before the daemon started */
+    struct fleet_device *device;    /* NULL: cut off, and its board is not back */
+    struct flash_job *flash;        /* the attempt under way or the last one; NULL: that was before the daemon
+                                       started, or it is over */
     struct job_record record;       /* what is kept of it; state and kind are these */
     struct flash_status status;     /* of the attempt; kept up to date, and good also where flash is NULL */
     struct fleet_attempt *attempts; /* those that were cut off, in order */
     unsigned n_attempts;
+    struct fleet_region *regions; /* once it is over; NULL where no attempt came so far */
+    unsigned n_regions;
     uint64_t expires_ms;   /* on the loop's clock; 0: not over */
     bool is_begun;         /* flash is under way */
     bool may_have_written; /* an attempt before this one */

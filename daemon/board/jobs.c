@@ -77,6 +77,7 @@ static void free_job(struct fleet_job *job) {
     if (job->package_fd >= 0)
         close(job->package_fd);
     free(job->attempts);
+    free(job->regions);
     free(job);
 }
 
@@ -206,6 +207,29 @@ static void log_end(const struct fleet_job *job) {
 }
 
 /* The end of a job, by its status. */
+/* What people may still ask about a job that is over is little; its package, packed and unpacked, is a lot.
+ */
+static void let_go(struct fleet_job *job) {
+    unsigned n = 0;
+    const struct flash_piece *pieces = job->flash ? flash_job_pieces(job->flash, &n) : NULL;
+
+    free(job->regions);
+    job->regions = n ? calloc(n, sizeof *job->regions) : NULL;
+    job->n_regions = job->regions ? n : 0; /* without memory only the copy for looking at is lost */
+    for (unsigned i = 0; i < job->n_regions; i++) {
+        job->regions[i] = (struct fleet_region) { .offset = pieces[i].piece->offset,
+                                                  .size = pieces[i].piece->size,
+                                                  .is_erase = pieces[i].region->kind == FIRMWARE_ERASE,
+                                                  .state = pieces[i].state };
+        COPY(job->regions[i].name, pieces[i].region->name);
+    }
+    job->flash = flash_job_free(job->flash);
+    job->package = firmware_package_unref(job->package);
+    if (job->package_fd >= 0)
+        close(job->package_fd);
+    job->package_fd = -1;
+}
+
 void fleet_job_end(struct fleet *fleet, struct fleet_job *job) {
     struct job_record *record = &job->record;
     bool has_fault = job->status.fault.code != WIPYD_ERROR_NONE;
@@ -216,6 +240,7 @@ void fleet_job_end(struct fleet *fleet, struct fleet_job *job) {
     COPY(record->error_text, has_fault ? job->status.fault.story : "");
     job->expires_ms = uv_now(fleet->loop) + JOB_STAYS_MS;
     log_end(job);
+    let_go(job);
     fleet_job_keep(fleet, job);
     fleet_job_tell(fleet, job);
     arm_expiry(fleet);

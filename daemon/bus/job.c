@@ -39,16 +39,24 @@ static const char *piece_state_word(enum flash_piece_state state) {
     return "pending";
 }
 
-static int append_regions(sd_bus_message *reply, const struct flash_job *flash) {
+static int append_region(sd_bus_message *reply, uint64_t offset, uint64_t size, bool is_erase,
+                         const char *name, enum flash_piece_state state) {
+    return sd_bus_message_append(reply, "(ttsss)", offset, size, is_erase ? "erase" : "write", name,
+                                 piece_state_word(state));
+}
+
+static int append_regions(sd_bus_message *reply, const struct fleet_job *job) {
     unsigned n = 0;
-    const struct flash_piece *pieces = flash ? flash_job_pieces(flash, &n) : NULL;
+    const struct flash_piece *pieces = job->flash ? flash_job_pieces(job->flash, &n) : NULL;
+    const struct fleet_region *regions = job->regions;
     int r = sd_bus_message_open_container(reply, 'a', "(ttsss)");
 
     for (unsigned i = 0; r >= 0 && i < n; i++)
-        r = sd_bus_message_append(reply, "(ttsss)", (uint64_t)pieces[i].piece->offset,
-                                  (uint64_t)pieces[i].piece->size,
-                                  pieces[i].region->kind == FIRMWARE_ERASE ? "erase" : "write",
-                                  pieces[i].region->name, piece_state_word(pieces[i].state));
+        r = append_region(reply, pieces[i].piece->offset, pieces[i].piece->size,
+                          pieces[i].region->kind == FIRMWARE_ERASE, pieces[i].region->name, pieces[i].state);
+    for (unsigned i = 0; r >= 0 && i < job->n_regions; i++)
+        r = append_region(reply, regions[i].offset, regions[i].size, regions[i].is_erase, regions[i].name,
+                          regions[i].state);
     return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
@@ -157,7 +165,7 @@ static int get_value(sd_bus *bus, const char *path, const char *interface, const
     if (!strcmp(property, "Attempts"))
         return append_attempts(reply, job);
     if (!strcmp(property, "Regions"))
-        return append_regions(reply, job->flash);
+        return append_regions(reply, job);
     if (!strcmp(property, "Timings"))
         return append_timings(reply, &job->status);
     /* WireBytes */

@@ -1,14 +1,17 @@
 """Boards are flashed, the whole way, and the flash is compared byte by byte with what packages.py computes from the
 package on its own."""
+import contextlib
 import json
 import os
 import re
 import signal
 import stat
 import time
+from pathlib import Path
 
 import packages
-from harness import CONFIG, MB, Bench, Board, Variant, lived_in_flash, real_packages, takes, wait_for
+from harness import (CONFIG, MB, SANITIZED, VALGRIND, Bench, Board, Variant, lived_in_flash, real_packages, takes,
+                     wait_for)
 
 KB200 = dict(app_bytes=200_000)
 
@@ -498,3 +501,34 @@ def test_options_on_the_bus_are_carried_out():
                                 "baud": Variant("u", 230400), "connect-timeout": Variant("u", 2)})
         job = bench.wait_job(path)
         assert job["State"] == "done" and job["DryRun"] and bench.board.count("CHANGE_BAUDRATE") == 2, job
+
+
+@takes(4)
+def test_a_job_that_is_over_holds_nothing_of_its_package():
+    """What it was handed is closed, and what was unpacked is gone; what was done where can still be asked."""
+    with Bench() as bench:
+        folder = f"/proc/{bench.wipyd.pid}/fd"
+
+        def packages_open():
+            names = []
+            for fd in os.listdir(folder):
+                with contextlib.suppress(FileNotFoundError):
+                    names.append(os.readlink(f"{folder}/{fd}"))
+            return [name for name in names if "memfd" in name or "spool" in name]
+
+        def resident_kib():
+            text = Path(f"/proc/{bench.wipyd.pid}/status").read_text()
+            return int(text[text.index("VmRSS:"):].split()[1])
+
+        package = bench.package(app_bytes=500_000)
+        first = bench.flash_well(package)
+        for _ in range(4):
+            bench.flash_well(package)
+        before = resident_kib()
+        for _ in range(15):
+            again = bench.flash_well(package)
+        wait_for(lambda: not packages_open(), 5, f"no package is open: {packages_open()}")
+        assert SANITIZED or VALGRIND or resident_kib() < before + 3000, f"{before} KiB, then {resident_kib()}"
+        assert {region[4] for region in first["Regions"]} == {"written"}, first["Regions"]
+        assert {region[4] for region in again["Regions"]} == {"equal"}, again["Regions"]
+        assert [region[:4] for region in first["Regions"]] == [region[:4] for region in again["Regions"]]
