@@ -128,11 +128,18 @@ static void corrupt_flash(struct board *b) {
                    (uint8_t)(1u << rng_below(&b->wire.rng, 8)));
 }
 
+static bool kind_is_data(uint8_t opcode) {
+    return opcode == OP_FLASH_DATA || opcode == OP_DEFL_DATA;
+}
+
 // What a stub does once it has answered. A fault that was ordered for the time that the command takes strikes
 // in the middle of it.
 static void go_on_after_reply(struct board *b) {
     uint64_t us = work_total_us(b);
 
+    // A stub that wrote nothing after this block has nothing of it to spoil.
+    if (b->loader.loader->by_interrupt && !work_is_pending(b) && kind_is_data(b->busy_opcode))
+        b->corrupt_later = false;
     work_start(b);
     if (b->busy_fault.used && work_is_binding(b))
         board_set_timer(b, TIMER_FAULT, (int64_t)us / 2);
