@@ -514,7 +514,7 @@ def test_a_job_that_is_over_holds_nothing_of_its_package():
             for fd in os.listdir(folder):
                 with contextlib.suppress(FileNotFoundError):
                     names.append(os.readlink(f"{folder}/{fd}"))
-            return [name for name in names if "memfd" in name or "spool" in name]
+            return [name for name in names if "memfd" in name or "/spool/" in name]
 
         def resident_kib():
             text = Path(f"/proc/{bench.wipyd.pid}/status").read_text()
