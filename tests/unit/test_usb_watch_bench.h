@@ -19,7 +19,7 @@
 #include "daemon/usb/watch.h"
 #include "tests/integration/usb_bed.h"
 
-#define LIMIT_MS 10000
+#define LIMIT_MS 60000
 #define N_BURST  64
 #define N_TOLD   512
 
