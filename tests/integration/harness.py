@@ -55,7 +55,8 @@ import packages
 from dbusmini import DBusError, Variant
 
 __all__ = ["BUILD", "SHARED", "MB", "Bench", "Board", "DBusError", "Result", "Skip", "Variant", "big_flash", "error_row",
-           "error_rows", "lived_in_flash", "memfd", "newest_package", "phases", "real_packages", "takes", "wait_for"]
+           "error_rows", "lived_in_flash", "memfd", "newest_package", "phases", "quiet", "real_packages", "takes",
+           "wait_for"]
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = (ROOT / os.environ.get("WIPYD_BUILD", "build")).resolve()
@@ -84,6 +85,12 @@ def takes(seconds, limit=None):
         function.takes, function.limit = seconds, limit
         return function
     return mark
+
+
+def quiet(test):
+    """A test that measures time or wake-ups: it runs when few others do."""
+    test.quiet = True
+    return test
 
 
 # ---- waiting and processes -------------------------------------------------------------------------------------------

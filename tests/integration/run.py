@@ -4,6 +4,8 @@ a time limit and a folder that is removed afterwards.
 
     run.py [-k PATTERN] [-j N] [--list] [--build FOLDER] [--san] [--valgrind] [--times]
 
+N tests run side by side, of those that want it quiet (harness.quiet) one a core, at the end.
+
 PATTERN is a regular expression, sought in "test_flash.name". What a test prints is shown when it fails; of one that
 passes, the lines that begin with "note: ". See harness.py for the environment.
 """
@@ -35,6 +37,7 @@ class Test:
         self.function = function
         self.takes = getattr(function, "takes", 1)
         self.limit = getattr(function, "limit", None) or LIMIT_S
+        self.is_quiet = getattr(function, "quiet", False)
 
 
 def load(pattern):
@@ -44,7 +47,8 @@ def load(pattern):
         tests += [Test(module, name, thing) for name, thing in vars(module).items()
                   if name.startswith("test_") and callable(thing) and getattr(thing, "__module__", "") == path.stem]
     tests = [test for test in tests if re.search(pattern, test.name)]
-    return sorted(tests, key=lambda test: -test.takes)  # stable: else as they stand in the files
+    # The long ones first, those that want it quiet last; stable: else as they stand in the files.
+    return sorted(tests, key=lambda test: (test.is_quiet, -test.takes))
 
 
 # ---- one test, in its own process ------------------------------------------------------------------------------------
@@ -94,7 +98,8 @@ class Run:
 
     def poll(self):
         """None while it runs, then (code, seconds, report)."""
-        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        pid, status, used = os.wait4(self.pid, os.WNOHANG)
+        self.cpu_seconds = used.ru_utime + used.ru_stime  # with all that it has waited for
         seconds = time.monotonic() - self.started
         if pid == 0:
             if time.monotonic() > self.deadline:
@@ -126,13 +131,14 @@ def tell(test, code, seconds, report):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-k", metavar="PATTERN", default="")
-    # Most of them wait for time limits to pass: two a core keep a core busy.
-    parser.add_argument("-j", metavar="N", type=int, default=min(2 * (os.cpu_count() or 1), 8))
+    # Most of them wait for time limits to pass: four a core keep a core busy.
+    cores = os.cpu_count() or 1
+    parser.add_argument("-j", metavar="N", type=int, default=min(4 * cores, 16))
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--build", metavar="FOLDER")
     parser.add_argument("--san", action="store_true", help="the programs are sanitizer builds")
     parser.add_argument("--valgrind", action="store_true", help="run wipyd in valgrind")
-    parser.add_argument("--times", action="store_true", help="say at the end which tests took longest")
+    parser.add_argument("--times", action="store_true", help="say at the end which tests took longest, and their CPU time")
     arguments = parser.parse_args()
     if arguments.build:
         os.environ["WIPYD_BUILD"] = os.path.abspath(arguments.build)
@@ -150,7 +156,7 @@ def main():
     slowness = importlib.import_module("harness").SLOWNESS
     waiting, running, counts, times = list(tests), [], [0, 0, 0], []
     while waiting or running:
-        while waiting and len(running) < arguments.j:
+        while waiting and len(running) < (min(cores, arguments.j) if waiting[0].is_quiet else arguments.j):
             running.append(Run(waiting.pop(0), slowness))
         for run in list(running):
             ended = run.poll()
@@ -158,11 +164,12 @@ def main():
                 running.remove(run)
                 tell(run.test, *ended)
                 counts[ended[0] if ended[0] in (PASSED, SKIPPED) else FAILED] += 1
-                times.append((ended[1], run.test.name))
+                times.append((ended[1], run.cpu_seconds, run.test.name))
         time.sleep(0.005)
     if arguments.times:
-        for seconds, name in sorted(times, reverse=True)[:15]:
-            print(f"{seconds:8.1f} s  {name}")
+        for seconds, cpu_seconds, name in sorted(times, reverse=True)[:15]:
+            print(f"{seconds:8.1f} s {cpu_seconds:8.1f} s CPU  {name}")
+        print(f"{sum(time[0] for time in times):8.1f} s {sum(time[1] for time in times):8.1f} s CPU  in all")
     print(f"{counts[PASSED]} passed, {counts[FAILED]} failed" +
           (f", {counts[SKIPPED]} skipped" if counts[SKIPPED] else ""))
     return 1 if counts[FAILED] or not tests else 0

@@ -10,8 +10,8 @@ import xml.etree.ElementTree as ElementTree
 
 import dbusmini
 import packages
-from harness import (DEVICE, FINAL, FIRMWARE, JOB, MANAGER, MB, OURS, ROOT, Bench, DBusError, Variant, lived_in_flash, takes,
-                     wait_for)
+from harness import (DEVICE, FINAL, FIRMWARE, JOB, MANAGER, MB, OURS, ROOT, Bench, DBusError, Variant, lived_in_flash, quiet,
+                     takes, wait_for)
 
 KB200 = dict(app_bytes=200_000)
 STANDARD = "org.freedesktop.DBus."
@@ -521,6 +521,7 @@ def test_a_state_directory_that_cannot_be_made():
             assert done.returncode == 1 and str(state) in done.stderr, done
 
 
+@quiet
 def test_an_idle_daemon_holds_no_port_and_does_nothing():
     with Bench() as bench:
         bench.flash_well(bench.package(**KB200))

@@ -6,7 +6,7 @@ import time
 
 from firmware_bench import OLD, OURS, FirmwareBench, check_refused, folder, int_version, release, release_bytes
 from firmware_server import FirmwareServer
-from harness import BUILD, MANAGER, SANITIZED, SHARED, VALGRIND, Skip, error_row, takes, wait_for
+from harness import BUILD, MANAGER, SANITIZED, SHARED, VALGRIND, Skip, error_row, quiet, takes, wait_for
 from packages import FAULTS, MB
 
 NEW = "1.20.1.r1"
@@ -285,6 +285,7 @@ def flash_without_a_route():
 
 # ---- idle ------------------------------------------------------------------------------------------------------------
 
+@quiet
 @takes(5)
 def test_idle_daemon_does_not_wake():
     with FirmwareServer(folder() / "server") as server, FirmwareBench(server) as bench:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import packages
-from harness import (CONFIG, MB, SANITIZED, VALGRIND, Bench, Board, Variant, lived_in_flash, real_packages, takes,
+from harness import (CONFIG, MB, SANITIZED, VALGRIND, Bench, Board, Variant, lived_in_flash, quiet, real_packages, takes,
                      wait_for)
 
 KB200 = dict(app_bytes=200_000)
@@ -456,6 +456,7 @@ def test_after_reset_with_the_jumper_still_on_the_loader_is_back():
 
 # ---- real time -------------------------------------------------------------------------------------------------------
 
+@quiet
 @takes(12)
 def test_a_paced_board_at_921600():
     """With wire, erase and program times of a real one. Sanity only: make bench has the limits."""

@@ -6,6 +6,7 @@ import struct
 import time
 import zlib
 
+from harness import quiet
 from simboard import SYNC_DATA, SYNC_REPLY, Board, block, download, loader, packet, slip, write_plain
 
 FLASH_BEGIN, FLASH_DATA, DEFL_BEGIN, DEFL_DATA = 0x02, 0x03, 0x10, 0x11
@@ -27,7 +28,7 @@ def again_if_slow(test):
                     raise
 
     measured.__name__, measured.__doc__ = test.__name__, test.__doc__
-    return measured
+    return quiet(measured)
 
 
 @again_if_slow
