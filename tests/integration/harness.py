@@ -35,6 +35,7 @@ WIPYD_SAN=1, the programs are sanitizer builds: everything may take longer; WIPY
 """
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import re
@@ -188,6 +189,7 @@ def otadata_sector(active, size=0x100000):
     return (head + struct.pack("<I", zlib.crc32(head, 0xFFFFFFFF))).ljust(0x1000, b"\xff")
 
 
+@functools.cache
 def lived_in_flash(flash_bytes, board="WiPy", release="1.17.3.b1", seed=7, app_bytes=700_000, cluster_offset=0x2B40):
     """A board that has been in use: an old release in the old layout, updated over the air, so that otadata says ota_0;
     data in NVS, file system and config block; leftovers elsewhere."""
@@ -211,6 +213,12 @@ def lived_in_flash(flash_bytes, board="WiPy", release="1.17.3.b1", seed=7, app_b
         put(0x400000, rng.randbytes(0x4000))
         put(0x7F0000, rng.randbytes(0x10000))
     return bytes(flash)
+
+
+def make_ready():
+    """Makes what most tests want, once: they are forked, and find it made."""
+    lived_in_flash(4 * MB)
+    packages.Draft("WiPy", "1.20.1.r1", "object", 200_000, 1)
 
 
 def big_flash(flash_bytes):

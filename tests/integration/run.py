@@ -153,7 +153,9 @@ def main():
     if arguments.list:
         print("\n".join(test.name for test in tests))
         return 0
-    slowness = importlib.import_module("harness").SLOWNESS
+    harness = importlib.import_module("harness")
+    slowness = harness.SLOWNESS
+    harness.make_ready()
     waiting, running, counts, times = list(tests), [], [0, 0, 0], []
     while waiting or running:
         while waiting and len(running) < (min(cores, arguments.j) if waiting[0].is_quiet else arguments.j):
@@ -165,7 +167,7 @@ def main():
                 tell(run.test, *ended)
                 counts[ended[0] if ended[0] in (PASSED, SKIPPED) else FAILED] += 1
                 times.append((ended[1], run.cpu_seconds, run.test.name))
-        time.sleep(0.005)
+        time.sleep(0.02)
     if arguments.times:
         for seconds, cpu_seconds, name in sorted(times, reverse=True)[:15]:
             print(f"{seconds:8.1f} s {cpu_seconds:8.1f} s CPU  {name}")
