@@ -69,8 +69,8 @@ def main():
 
     programs = [program for program in sorted((ROOT / BUILD / "unit").glob("test_*"))
                 if not program.suffix and pattern in program.name]
-    # Most of them wait for time to pass: four a core.
-    with concurrent.futures.ThreadPoolExecutor(min(4 * (os.cpu_count() or 1), 16)) as pool:
+    # Most of them wait for time to pass: three a core, as the longest takes a good part of it all anyway.
+    with concurrent.futures.ThreadPoolExecutor(min(3 * (os.cpu_count() or 1), 12)) as pool:
         for counts, lines in pool.map(run_unit, programs):
             print("\n".join(lines), flush=True)
             totals = [a + b for a, b in zip(totals, counts)]
