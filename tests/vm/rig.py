@@ -296,6 +296,28 @@ class Guest:
                     raise
         return self.run("systemctl is-system-running --wait", seconds).out.strip()
 
+    def reboot(self):
+        """A real one. Boards keep their power meanwhile."""
+        before = self.must("cat /proc/sys/kernel/random/boot_id")
+        self.qmp("set-action", reboot="reset")
+        self.must("systemctl --no-block reboot")
+        end = time.monotonic() + BOOT_LIMIT_S
+        while True:
+            with contextlib.suppress(Lost):
+                if self.ask_agent("cat /proc/sys/kernel/random/boot_id", 5).out != before:
+                    break
+            assert time.monotonic() < end, "the guest has not come back"
+        self.qmp("set-action", reboot="shutdown")
+        self.wait_boot()
+        self.must("mkdir -p /run/payload && tar xf /dev/vdb -C /run/payload")
+
+    def jump(self, seconds, stands_still=0):
+        """The clock, as after a suspend: for so long nothing runs, and then it is another time."""
+        self.qmp("stop")
+        time.sleep(stands_still)
+        self.qmp("cont")
+        self.must(f"date -s @$(($(date +%s) + {seconds})) >/dev/null")
+
     # ---- boards ----
     @staticmethod
     def slot(where):

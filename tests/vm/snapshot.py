@@ -5,6 +5,7 @@
 """
 import hashlib
 import io
+import re
 import shutil
 import sys
 import tarfile
@@ -25,14 +26,25 @@ CONFIG = "[flash]\nbaud = 921600\n"
 INSTALL_LIMIT_S = 180
 
 
+def next_package(package, folder):
+    """The same, as the next version."""
+    run(["dpkg-deb", "-R", package, folder / "next"])
+    control = folder / "next/DEBIAN/control"
+    control.write_text(re.sub(r"^(Version: .*)$", r"\1+next", control.read_text(), flags=re.M))
+    run(["dpkg-deb", "--root-owner-group", "-Zgzip", "-b", folder / "next", folder / "next.deb"])
+    shutil.rmtree(folder / "next")
+
+
 def make_payload(package, path):
     folder = path.parent
+    next_package(package, folder)
     for name, how in FIRMWARE.items():
         packages.make_package(folder / name, **how)
     with tarfile.open(path, "w") as tar:
         for name in FIRMWARE:
             tar.add(folder / name, name)
         tar.add(package, "wipyd.deb")
+        tar.add(folder / "next.deb", "next.deb")
         info = tarfile.TarInfo("vm.conf")
         info.size = len(CONFIG)
         tar.addfile(info, io.BytesIO(CONFIG.encode()))
