@@ -23,7 +23,7 @@ DEPS_BUILD := gcc make pkg-config libc6-dev libuv1-dev libsystemd-dev libarchive
 DEPS_TEST  := libcmocka-dev dbus systemd python3 procps openssl strace umockdev libumockdev-dev less zsh fish
 DEPS_CHECK := clang clang-format clang-tidy cppcheck libclang-rt-14-dev udev mandoc
 DEPS_DEB   := dpkg-dev lintian systemd udev dbus
-DEPS_VM    := qemu-system-x86 mmdebstrap cpio kmod libusbredirparser-dev
+DEPS_VM    := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs cpio kmod libusbredirparser-dev zlib1g-dev python3
 
 # ---- flags -------------------------------------------------------------------------------------------------------
 # pkg-config runs when a rule needs it, after `deps` has had its chance.
@@ -157,7 +157,7 @@ $(BUILD)/daemon/firmware/stub_file.o: $(BUILD)/prefix
 -include $(shell find $(BUILD) -type f -name '*.d' 2>/dev/null)
 
 # ---- for people --------------------------------------------------------------------------------------------------
-.PHONY: deps deps-check demo test test-run check bench check-hardware format install uninstall deb clean help sim stub
+.PHONY: deps deps-check demo test test-run vm vm-all check bench check-hardware format install uninstall deb clean help sim stub
 
 deps: ## Install the Debian packages that building and testing need (root or sudo); nothing to do when they are there
 	@tests/deps.sh $(DEPS_BUILD) $(DEPS_TEST)
@@ -181,6 +181,17 @@ sim: $(BUILD)/wipysim $(BUILD)/liblines.so $(BUILD)/usbtool ## Build the simulat
 
 stub: ## Get Espressif's flasher stub, which makes flashing twice as fast; install takes it along when it is there
 	@tests/stub.sh $(BUILD)/stub
+
+# VM='-k PATTERN' runs the scenarios that are named so; VM=--cold builds the guest anew.
+VM ?=
+vm: ## The package in a real Debian in QEMU, with real drivers, udev, systemd, D-Bus and polkit: the most telling scenarios
+	@tests/deps.sh $(DEPS_BUILD) $(DEPS_DEB) $(DEPS_VM)
+	@$(MAKE) --no-print-directory deb usbboard $(BUILD)/wipysim
+	@WIPYD_BUILD=$(BUILD) python3 tests/vm/run.py $(VM)
+
+vm-all: ## All scenarios in QEMU
+	@$(MAKE) --no-print-directory vm VM='--all $(VM)'
+
 
 # One after the other, the quick ones first: several build the same.
 CHECKS := format fences compilers units man install deb static interfaces san

@@ -30,7 +30,7 @@ def held_by_another(vm):
     pid = vm.must("systemctl show -P MainPID holder").strip()
     assert told["holder"] == f"perl (pid {pid})", told
     assert f"perl (pid {pid})" in vm.must("wipyctl status"), "status names it"
-    refused = vm.run("wipyctl --no-ask-password flash ttyUSB0 --force" if False else "wipyctl flash ttyUSB0")
+    refused = vm.run("wipyctl flash ttyUSB0")
     assert refused.code == 5, str(refused)
     assert board.status()["bytes_received"] == sent, "something was sent while another had the port"
     vm.must("systemctl stop holder")

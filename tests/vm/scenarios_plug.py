@@ -159,7 +159,7 @@ def port_is_ours_alone(vm):
     vm.must(f"wipyctl policy {board.slot} off")
     is_let_go(board)
     vm.must("runuser -u visitor -- sh -c ': < /dev/ttyUSB0'")
-    vm.must("stty -F /dev/ttyUSB0 4800 cs7 parenb cstopb icanon echo ixon")
+    vm.must("stty -F /dev/ttyUSB0 4800 cs7 parenb cstopb icanon -echo ixon")
     found = vm.must("stty -F /dev/ttyUSB0 -g")
     n_opens = len(events(board, "open"))
     vm.must(f"wipyctl policy {board.slot} wipy")
