@@ -271,6 +271,13 @@ static int open_locked(const char *path, struct tty_settings *found) {
     r = tty_set_exclusive(fd, true);
     if (r < 0)
         return r;
+    /* A tty that was just plugged in echoes: what the board says would come back to it as input. First of
+     * all, because each step after this one takes a USB adapter a millisecond or more. */
+    r = tty_make_quiet(fd);
+    if (r < 0) {
+        (void)!tty_set_exclusive(fd, false);
+        return r;
+    }
     result = fd;
     fd = -1;
     return result;

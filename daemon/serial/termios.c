@@ -36,6 +36,16 @@ int tty_settings_put(int fd, const struct tty_settings *settings) {
     return call(fd, TCSETS2, &tio);
 }
 
+int tty_make_quiet(int fd) {
+    struct termios2 tio;
+    int r = call(fd, TCGETS2, &tio);
+
+    if (r < 0)
+        return r;
+    tio.c_lflag = 0;
+    return call(fd, TCSETS2, &tio);
+}
+
 int tty_make_raw(int fd) {
     struct termios2 tio;
     int r = call(fd, TCGETS2, &tio);

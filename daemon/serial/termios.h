@@ -21,6 +21,8 @@ must_check int tty_settings_get(int fd, struct tty_settings *ret);
 /* At once, without waiting for output. */
 must_check int tty_settings_put(int fd, const struct tty_settings *settings);
 
+/* No echo, no lines, no signals; nothing else changes, so that a USB adapter is asked next to nothing. */
+must_check int tty_make_quiet(int fd);
 /* Raw 8N1, CLOCAL and CREAD, no flow control, HUPCL cleared; the rate stays. */
 must_check int tty_make_raw(int fd);
 /* Sets both directions; *ret is the rate that the driver settled on, 0 when it hung up. */

@@ -37,6 +37,7 @@ static struct {
     unsigned long fail_request;
     int lines; /* TIOCM_* bits, -1 for none */
     int lines_set[CALLS_MAX];
+    unsigned n_echoing; /* requests that take an adapter time, while what comes in is echoed */
     unsigned n_lines_set;
     unsigned serial_flags;
     unsigned closing_wait;
@@ -60,6 +61,12 @@ int ioctl(int fd, unsigned long request, ...) {
         *(void **)&real = dlsym(RTLD_NEXT, "ioctl");
     if (!driver.plays)
         return real(fd, request, argument);
+    if (request == TIOCMGET || request == TIOCMSET || request == TIOCGSERIAL) {
+        struct termios2 now;
+
+        assert_int_equal(real(fd, TCGETS2, &now), 0);
+        driver.n_echoing += (now.c_lflag & ECHO) != 0;
+    }
     if (driver.fail && request == driver.fail_request) {
         errno = driver.fail;
         return -1;
@@ -176,6 +183,17 @@ static void open_drops_both_lines_in_one_step(void **state) {
     assert_int_equal(driver.lines_set[0] & TIOCM_OUT2, TIOCM_OUT2); /* gates the interrupt of an old UART */
 }
 
+/* A new tty of the kernel's echoes. */
+static void nothing_is_echoed_while_opening(void **state) {
+    struct bench *bench = *state;
+    struct termios2 found;
+
+    assert_int_equal(ioctl(bench->master, TCGETS2, &found), 0);
+    assert_true(found.c_lflag & ECHO);
+    assert_int_equal(open_port(bench), 0);
+    assert_int_equal(driver.n_echoing, 0);
+}
+
 static void lines_are_set_in_one_step(void **state) {
     static const int wanted[] = { 0, TIOCM_DTR, TIOCM_RTS, TIOCM_DTR | TIOCM_RTS };
     struct bench *bench = *state;
@@ -279,15 +297,11 @@ static void latency_is_refused(void **state) {
 
 int main(void) {
     static const struct CMUnitTest tests[] = {
-        moment(open_drops_both_lines_in_one_step),
-        moment(lines_are_set_in_one_step),
-        moment(no_lines_by_einval),
-        moment(open_fails_at_each_step),
-        moment(rate_is_rounded_a_little),
-        moment(rate_is_rounded_too_far),
-        moment(latency_is_lowered_and_put_back),
-        moment(low_latency_found_is_left),
-        moment(latency_is_refused),
+        moment(open_drops_both_lines_in_one_step), moment(nothing_is_echoed_while_opening),
+        moment(lines_are_set_in_one_step),         moment(no_lines_by_einval),
+        moment(open_fails_at_each_step),           moment(rate_is_rounded_a_little),
+        moment(rate_is_rounded_too_far),           moment(latency_is_lowered_and_put_back),
+        moment(low_latency_found_is_left),         moment(latency_is_refused),
     };
 
     alarm(60);
