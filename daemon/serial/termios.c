@@ -33,6 +33,7 @@ int tty_settings_put(int fd, const struct tty_settings *settings) {
     struct termios2 tio;
 
     memcpy(&tio, settings, sizeof tio);
+    tio.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
     return call(fd, TCSETS2, &tio);
 }
 

@@ -18,7 +18,9 @@ struct tty_settings {
 
 /* -ENOTTY when fd is no tty. */
 must_check int tty_settings_get(int fd, struct tty_settings *ret);
-/* At once, without waiting for output. */
+/* At once, without waiting for output. All but the echo: the last close of a USB adapter takes milliseconds,
+ * in which what the board says would come back to it as input; so it would at the next open, until the line
+ * is set again. */
 must_check int tty_settings_put(int fd, const struct tty_settings *settings);
 
 /* No echo, no lines, no signals; nothing else changes, so that a USB adapter is asked next to nothing. */
