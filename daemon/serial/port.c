@@ -6,12 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 
 #include "daemon/serial/termios.h"
 
 #define READ_BYTES_MAX     4096
 #define READS_PER_TURN_MAX 4 /* then the other ports have their turn */
 #define BAUD_AT_OPEN       115200
+#define DRAIN_TURN_MS      5
+#define DRAIN_TURNS_MAX    400 /* 4 KiB in the driver and 512 bytes in transfers leave in 400 ms at 115200 */
+#define ADAPTER_BYTES      640 /* CP2102's transmit buffer; FT230X has 512 */
 #define BAUD_OFF_PERCENT   3 /* a UART samples in the middle of a bit: past 4 to 5 % the stop bit is missed */
 
 enum port_state {
@@ -46,6 +50,8 @@ struct serial_port {
     void *closed_userdata;
 
     struct tty_settings settings_found;
+    struct tty_settings settings_left; /* where settings_owed: what the line has until then */
+    bool settings_owed;
     bool low_latency_set; /* by us: to be put back */
     bool has_lines;
     int lines_found; /* OUT1, OUT2 and the like travel in the same word as DTR and RTS */
@@ -314,13 +320,17 @@ static int set_up(struct serial_port *port) {
 
 /* Leaves the tty as it was found and to whoever wants it next. */
 static void put_back(struct serial_port *port) {
+    unsigned waiting;
     bool was;
 
     /* Best effort all through: of a port that has gone away nothing is left to put back. */
     (void)!tty_discard_all(port->fd);
     if (port->low_latency_set)
         (void)!tty_set_low_latency(port->fd, false, &was);
-    (void)!tty_settings_put(port->fd, &port->settings_found);
+    port->settings_owed = port->state == PORT_CLOSING && tty_output_waiting(port->fd, &waiting) == 0 &&
+                          waiting > 0 && tty_settings_get(port->fd, &port->settings_left) == 0;
+    if (!port->settings_owed)
+        (void)!tty_settings_put(port->fd, &port->settings_found);
     (void)!tty_set_exclusive(port->fd, false);
     flock(port->fd, LOCK_UN);
 }
@@ -373,9 +383,37 @@ static void on_handle_closed(uv_handle_t *handle) {
     release_one(handle->data);
 }
 
+static void sleep_ms(long ms) {
+    const struct timespec time = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
+
+    nanosleep(&time, NULL);
+}
+
+/* A USB adapter's driver keeps its output through TCFLSH, and sends it at the rate of the moment. At the rate
+ * that was found, 9600 more often than not, that takes seconds: the board hears noise, and the kernel lets an
+ * open() wait, ours too, until the last close is through. */
+static void put_back_late(struct serial_port *port) {
+    struct tty_settings now;
+    unsigned waiting;
+
+    for (unsigned i = 0; i < DRAIN_TURNS_MAX; i++) {
+        if (tty_output_waiting(port->fd, &waiting) < 0 || waiting == 0)
+            break;
+        sleep_ms(DRAIN_TURN_MS);
+    }
+    sleep_ms((long)(ADAPTER_BYTES * 10 * 1000 / (port->baud > 0 ? port->baud : BAUD_AT_OPEN)) + 1);
+    /* Whoever has the port by now has set it already, or is about to. */
+    if (flock(port->fd, LOCK_EX | LOCK_NB) < 0)
+        return;
+    if (tty_settings_get(port->fd, &now) == 0 && memcmp(&now, &port->settings_left, sizeof now) == 0)
+        (void)!tty_settings_put(port->fd, &port->settings_found);
+}
+
 static void close_in_pool(uv_work_t *work) {
     struct serial_port *port = work->data;
 
+    if (port->settings_owed)
+        put_back_late(port);
     close(port->fd);
 }
 

@@ -123,6 +123,14 @@ int tty_discard_input(int fd) {
     return ioctl(fd, TCFLSH, TCIFLUSH) < 0 ? -errno : 0;
 }
 
+int tty_output_waiting(int fd, unsigned *ret) {
+    int waiting = 0;
+    int r = call(fd, TIOCOUTQ, &waiting);
+
+    *ret = r < 0 || waiting < 0 ? 0 : (unsigned)waiting;
+    return r;
+}
+
 int tty_discard_all(int fd) {
     return ioctl(fd, TCFLSH, TCIOFLUSH) < 0 ? -errno : 0;
 }

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -39,6 +40,9 @@ static struct {
     int lines_set[CALLS_MAX];
     unsigned n_echoing; /* requests that take an adapter time, while what comes in is echoed */
     unsigned n_lines_set;
+    int waiting;     /* bytes in the driver; each look finds a thousand fewer */
+    unsigned n_torn; /* changes of the rate while there were any */
+    int next_opener; /* a descriptor of another program, which takes the port while we wait; -1 for none */
     unsigned serial_flags;
     unsigned closing_wait;
     bool has_serial;
@@ -84,6 +88,12 @@ int ioctl(int fd, unsigned long request, ...) {
         assert_true(driver.n_lines_set < CALLS_MAX);
         driver.lines_set[driver.n_lines_set++] = driver.lines;
         return 0;
+    case TIOCOUTQ:
+        *(int *)argument = driver.waiting;
+        driver.waiting = driver.waiting > 1000 ? driver.waiting - 1000 : 0;
+        if (driver.next_opener >= 0 && driver.waiting == 0)
+            assert_int_equal(flock(driver.next_opener, LOCK_EX | LOCK_NB), 0);
+        return 0;
     case TIOCGSERIAL:
         if (!driver.has_serial)
             break;
@@ -103,6 +113,12 @@ int ioctl(int fd, unsigned long request, ...) {
         return 0;
     case TCSETS2:
         tio = argument;
+        if (driver.waiting > 0) {
+            struct termios2 now;
+
+            assert_int_equal(real(fd, TCGETS2, &now), 0);
+            driver.n_torn += now.c_ospeed != tio->c_ospeed;
+        }
         if (driver.rounds_to && tio->c_ospeed != 115200)
             tio->c_ospeed = tio->c_ispeed = driver.rounds_to;
         break;
@@ -139,6 +155,7 @@ static int set_up(void **state) {
     driver.has_serial = true;
     driver.serial_flags = ASYNC_SKIP_TEST;
     driver.closing_wait = 3000;
+    driver.next_opener = -1;
     assert_int_equal(uv_loop_init(&bench->loop), 0);
     bench->master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
     assert_true(bench->master >= 0);
@@ -295,6 +312,48 @@ static void latency_is_refused(void **state) {
 
 #define moment(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+static struct termios2 line_of(struct bench *bench) {
+    struct termios2 line;
+
+    memset(&line, 0, sizeof line);
+    assert_int_equal(ioctl(bench->master, TCGETS2, &line), 0);
+    return line;
+}
+
+/* Cancelled in the middle of a block: what is in the driver leaves at the rate at which it was meant. */
+static void rate_stays_until_output_has_left(void **state) {
+    struct bench *bench = *state;
+    int keeper = open(bench->path, O_RDWR | O_NOCTTY | O_CLOEXEC); /* or the pty would forget at close */
+    struct termios2 found = line_of(bench), after;
+
+    assert_true(keeper >= 0);
+    assert_int_equal(open_port(bench), 0);
+    assert_int_equal(serial_port_set_baud(bench->port, 921600), 0);
+    driver.waiting = 3000;
+    close_port(bench);
+    assert_int_equal(driver.waiting, 0);
+    assert_int_equal(driver.n_torn, 0);
+    after = line_of(bench);
+    found.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
+    assert_memory_equal(&found, &after, sizeof found);
+    close(keeper);
+}
+
+static void late_put_back_spares_the_next(void **state) {
+    struct bench *bench = *state;
+    struct termios2 ours, after;
+
+    driver.next_opener = open(bench->path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(driver.next_opener >= 0);
+    assert_int_equal(open_port(bench), 0);
+    ours = line_of(bench);
+    driver.waiting = 3000;
+    close_port(bench);
+    after = line_of(bench);
+    assert_memory_equal(&ours, &after, sizeof ours); /* the next one's, which are the same here */
+    close(driver.next_opener);
+}
+
 int main(void) {
     static const struct CMUnitTest tests[] = {
         moment(open_drops_both_lines_in_one_step), moment(nothing_is_echoed_while_opening),
@@ -302,6 +361,7 @@ int main(void) {
         moment(open_fails_at_each_step),           moment(rate_is_rounded_a_little),
         moment(rate_is_rounded_too_far),           moment(latency_is_lowered_and_put_back),
         moment(low_latency_found_is_left),         moment(latency_is_refused),
+        moment(rate_stays_until_output_has_left),  moment(late_put_back_spares_the_next),
     };
 
     alarm(60);
