@@ -38,8 +38,13 @@ struct firmware_piece {
     const uint8_t *stream;
     uint32_t stream_size;
     uint32_t adler; /* of what the stream stands for, if deflated */
+    uint32_t
+        window_end; /* bytes of the stream until FIRMWARE_WINDOW_BYTES have come out; 0: it has no more */
     bool deflated;
 };
+
+/* Inflated data go to flash by so many bytes at a time (facts 2). */
+#define FIRMWARE_WINDOW_BYTES 0x8000u
 
 #define FIRMWARE_ZLIB_LEAD       "\x78\xda" /* RFC 1950: window 32 KiB, strongest */
 #define FIRMWARE_ZLIB_LEAD_BYTES 2u

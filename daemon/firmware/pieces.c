@@ -86,7 +86,7 @@ static int deflate_piece(struct firmware_piece *piece, const uint8_t *plain, uin
         piece->stream_size = piece->size;
         return 0;
     }
-    r = pieces_join_open(stream, &n);
+    r = pieces_join_open(stream, &n, FIRMWARE_WINDOW_BYTES, &piece->window_end);
     piece->stream_size = (uint32_t)n;
     piece->adler = libdeflate_adler32(1, plain, piece->size);
     return r;

@@ -10,8 +10,13 @@
 /* What zlib says in data_type when it stops at a block's end. */
 enum { UNUSED_BITS = 7, IN_LAST_BLOCK = 64, AT_BLOCK_END = 128 };
 
-/* The bits at which the last block begins and ends. libdeflate doesn't say, so zlib goes through it once. */
-static int find_last_block(const uint8_t *stream, size_t size, size_t *ret_begin, size_t *ret_end) {
+/* What libdeflate doesn't say, so that zlib goes through the stream once. */
+struct found {
+    size_t last_begin, last_end; /* bits at which the last block begins and ends */
+    uint32_t mark, at;           /* as in pieces_join_open */
+};
+
+static int look_through(const uint8_t *stream, size_t size, struct found *ret) {
     uint8_t plain[4096];
     z_stream z = { .next_in = stream, .avail_in = (uInt)size };
     size_t block = 0, at;
@@ -21,10 +26,12 @@ static int find_last_block(const uint8_t *stream, size_t size, size_t *ret_begin
         return r == Z_MEM_ERROR ? -ENOMEM : -EBADMSG;
     for (;;) {
         z.next_out = plain;
-        z.avail_out = sizeof plain;
+        z.avail_out = (uInt)(sizeof plain - z.total_out % sizeof plain);
         r = inflate(&z, Z_BLOCK);
         if (r != Z_OK && r != Z_STREAM_END)
             break;
+        if (z.total_out == ret->mark && !ret->at)
+            ret->at = (uint32_t)z.total_in;
         if (!(z.data_type & AT_BLOCK_END)) {
             if (r == Z_STREAM_END)
                 break;
@@ -32,8 +39,8 @@ static int find_last_block(const uint8_t *stream, size_t size, size_t *ret_begin
         }
         at = 8 * (size_t)z.total_in - (unsigned)(z.data_type & UNUSED_BITS);
         if (z.data_type & IN_LAST_BLOCK) {
-            *ret_begin = block;
-            *ret_end = at;
+            ret->last_begin = block;
+            ret->last_end = at;
             result = 0;
             break;
         }
@@ -43,12 +50,16 @@ static int find_last_block(const uint8_t *stream, size_t size, size_t *ret_begin
     return result;
 }
 
-int pieces_join_open(uint8_t *stream, size_t *size) {
+int pieces_join_open(uint8_t *stream, size_t *size, uint32_t mark, uint32_t *ret_at) {
+    struct found found = { .mark = mark };
     size_t begin, end, bytes;
-    int r = find_last_block(stream, *size, &begin, &end);
+    int r = look_through(stream, *size, &found);
 
     if (r < 0)
         return r;
+    begin = found.last_begin;
+    end = found.last_end;
+    *ret_at = found.at;
     stream[begin / 8] &= (uint8_t) ~(1u << begin % 8);
     /* Three bits of 0 begin a stored block, and the rest of the byte is skipped. */
     bytes = (end + 7) / 8;

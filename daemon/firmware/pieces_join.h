@@ -15,5 +15,6 @@
 #define PIECES_JOIN_BYTES 5u
 
 /* Opens the end of a whole stream, size bytes (changed to what they are after), with room for
- * PIECES_JOIN_BYTES more. -ENOMEM; -EBADMSG: it is no deflate stream. */
-must_check int pieces_join_open(uint8_t *stream, size_t *size);
+ * PIECES_JOIN_BYTES more. *ret_at: how many of its bytes it takes until `mark` bytes (a multiple of 4096)
+ * have come out; 0: that many don't. -ENOMEM; -EBADMSG: it is no deflate stream. */
+must_check int pieces_join_open(uint8_t *stream, size_t *size, uint32_t mark, uint32_t *ret_at);

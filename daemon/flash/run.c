@@ -4,7 +4,15 @@
 
 #include "daemon/firmware/pieces.h"
 
+/* What a flash chip takes, as usual (facts 8), in ms. */
 enum {
+    ERASE_SECTOR_MS = 45,
+    ERASE_BLOCK_MS = 150,
+    PROGRAM_WINDOW_MS = FIRMWARE_WINDOW_BYTES / 256 * 6 / 10,
+};
+
+enum {
+    BLOCK_BYTES_MIN = 0x400,
     PLAIN_BLOCK_BYTES = 0x1000, /* divides every piece: whole blocks of plain data are wanted */
     ERASED_AT_ONCE = 4,         /* pieces: so that a person sees it go on */
 };
@@ -19,13 +27,29 @@ static bool touches(const struct flash_piece *piece, const struct flash_piece *n
     return a->stream ? b->stream == a->stream + a->stream_size : !b->stream;
 }
 
-static unsigned count(const struct flash_run *run, unsigned n, const uint8_t *plain) {
+/* What the line carries in that time. */
+static uint32_t carried(uint32_t baud, uint32_t ms) {
+    return (uint32_t)((uint64_t)baud * ms / 10000);
+}
+
+/* Its windows come faster than the chip can erase and write for each. A stub erases ahead, as much as the run
+ * has: where what follows comes slower, that is better left for then. */
+static bool is_quick(const struct flash_piece *piece, uint32_t baud) {
+    return piece->piece->deflated &&
+           piece->piece->stream_size < carried(baud, 2 * (ERASE_BLOCK_MS + PROGRAM_WINDOW_MS));
+}
+
+static unsigned count(const struct flash_run *run, unsigned n, uint32_t baud, const uint8_t *plain) {
+    bool is_prefix = true;
     unsigned most = run->is_erase && n > ERASED_AT_ONCE ? ERASED_AT_ONCE : n, i = 1;
 
     if (!run->loader->is_stub || plain)
         return 1;
-    while (i < most && touches(&run->pieces[i - 1], &run->pieces[i]))
-        i++;
+    for (; i < most && touches(&run->pieces[i - 1], &run->pieces[i]); i++) {
+        is_prefix = is_prefix && is_quick(&run->pieces[i - 1], baud);
+        if (is_prefix && i > 1 && !is_quick(&run->pieces[i], baud))
+            break;
+    }
     return i;
 }
 
@@ -33,6 +57,16 @@ static uint32_t plain_block_bytes(const struct flash_run *run, uint32_t block_by
     if (run->loader->is_stub && run->size % block_bytes == 0)
         return block_bytes;
     return block_bytes > PLAIN_BLOCK_BYTES ? PLAIN_BLOCK_BYTES : block_bytes;
+}
+
+/* Of a short run each sector is erased by itself, and one ahead for each block: they are to come as the
+ * sectors do. */
+static uint32_t deflated_block_bytes(const struct flash_run *run, uint32_t block_bytes, uint32_t baud) {
+    uint32_t bytes = carried(baud, ERASE_SECTOR_MS);
+
+    if (!run->loader->is_stub || run->size >= FIRMWARE_PIECE_BYTES || bytes > block_bytes)
+        return block_bytes;
+    return bytes < BLOCK_BYTES_MIN ? BLOCK_BYTES_MIN : bytes;
 }
 
 static uint32_t count_blocks(const struct flash_run *run) {
@@ -45,7 +79,7 @@ static uint32_t count_blocks(const struct flash_run *run) {
 }
 
 void flash_run_init(struct flash_run *ret, const struct esp_loader *loader, const struct flash_piece *pieces,
-                    unsigned n, uint32_t block_bytes, const uint8_t *plain) {
+                    unsigned n, uint32_t block_bytes, uint32_t baud, const uint8_t *plain) {
     const struct firmware_piece *first = pieces->piece;
 
     *ret = (struct flash_run) { .loader = loader,
@@ -54,12 +88,13 @@ void flash_run_init(struct flash_run *ret, const struct esp_loader *loader, cons
                                 .is_erase = !first->stream,
                                 .is_deflated = first->deflated && !plain,
                                 .body = plain ? plain : first->stream };
-    ret->n = count(ret, n, plain);
+    ret->n = count(ret, n, baud, plain);
     for (unsigned i = 0; i < ret->n; i++) {
         ret->size += pieces[i].piece->size;
         ret->body_size += plain ? pieces[i].piece->size : pieces[i].piece->stream_size;
     }
-    ret->block_bytes = ret->is_deflated ? block_bytes : plain_block_bytes(ret, block_bytes);
+    ret->block_bytes =
+        ret->is_deflated ? deflated_block_bytes(ret, block_bytes, baud) : plain_block_bytes(ret, block_bytes);
     if (ret->is_erase)
         return;
     ret->stream_size = ret->body_size;
@@ -82,13 +117,28 @@ static uint32_t stream_end(const struct flash_run *run, unsigned n) {
                        : FIRMWARE_ZLIB_LEAD_BYTES + (uint32_t)(first[n].stream - first->stream);
 }
 
-/* A block of a compressed stream: it may go on to the end of the fourth piece that it touches. */
+/* Where the loader's window is full, and all of it goes to flash, in the piece of that number after `at`: in
+ * its middle, or at its end. */
+static uint32_t window_end(const struct flash_run *run, unsigned number, uint32_t at) {
+    const struct firmware_piece *piece = run->pieces[number].piece;
+    uint32_t begin = number ? stream_end(run, number) : FIRMWARE_ZLIB_LEAD_BYTES;
+
+    return piece->window_end && begin + piece->window_end > at ? begin + piece->window_end
+                                                               : stream_end(run, number + 1);
+}
+
+/* A block of a compressed stream. It ends where the loader's window is full: the work that this makes lies
+ * under the next block's way over the wire, which is the longer the more of that window is still to come. It
+ * may not go beyond the end of the fourth piece that it touches. */
 static uint32_t deflated_size(const struct flash_run *run, uint32_t at, uint32_t most, uint32_t *ret_work) {
     const unsigned n_most = FLASH_RUN_INFLATED_MAX / FIRMWARE_PIECE_BYTES;
+    bool is_aligned = run->loader->is_stub && run->offset % FIRMWARE_WINDOW_BYTES == 0;
     unsigned first = 0, end;
 
     while (stream_end(run, first + 1) <= at)
         first++;
+    if (is_aligned && window_end(run, first, at) - at < most)
+        most = window_end(run, first, at) - at;
     end = first + 1;
     *ret_work = run->pieces[first].piece->size;
     while (end < run->n && end < first + n_most && stream_end(run, end) < at + most)

@@ -37,7 +37,7 @@ struct flash_run {
  * or NULL.
  */
 void flash_run_init(struct flash_run *ret, const struct esp_loader *loader, const struct flash_piece *pieces,
-                    unsigned n, uint32_t block_bytes, const uint8_t *plain);
+                    unsigned n, uint32_t block_bytes, uint32_t baud, const uint8_t *plain);
 /* It writes a whole region, whose MD5 is known. */
 bool flash_run_is_region(const struct flash_run *run);
 /* The block at that byte of the stream: how many bytes it has, and in ret_work how many of flash it may come

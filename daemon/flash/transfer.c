@@ -127,7 +127,7 @@ enum step flash_enter_begin(struct flash_job *job) {
     job->sequence = job->stream_done = job->work = job->n_verified = 0;
     job->is_ending = false;
     flash_run_init(&job->run, loader, piece, job->n_pieces - job->cursor, job->block_bytes,
-                   piece->send_inflated ? job->inflated : NULL);
+                   esp_link_baud(job->link), piece->send_inflated ? job->inflated : NULL);
     job->is_in_run = true;
     request_begin(job, &request);
     flash_job_request_link(job, &request);
