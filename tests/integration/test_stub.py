@@ -1,0 +1,257 @@
+"""Boards are flashed by Espressif's stub: what make stub got is uploaded to the simulated chip, which then behaves as that
+stub does. Where there is none, where it is refused and where it doesn't start the ROM does all, and that is said once.
+"""
+import json
+import os
+from unittest import mock
+
+import packages
+from harness import BUILD, CONFIG, MB, STUB, Bench, Skip, lived_in_flash, real_packages, wait_for
+
+LEGACY = os.environ.get("WIPYD_STUB_LEGACY", BUILD / "stub/legacy/esp32.json")
+ROM_DOES_IT = "the boot ROM does"
+MAC = "30:ae:a4:01:02:03"
+
+
+def check_flash(board, package, before):
+    wanted = packages.expected_flash(package, board.flash_bytes, before)
+    got = board.flash()
+    wrong = [f"0x{at:x}" for at in range(0, len(wanted), 4096) if got[at:at + 4096] != wanted[at:at + 4096]]
+    assert not wrong, f"other than expected: sectors {wrong[:20]}"
+    assert got[CONFIG] == before[CONFIG], "the config block has changed"
+
+
+def flash_by(stub, word, **options):
+    """A used board, flashed, looked at, flashed again; gives the job."""
+    before = lived_in_flash(4 * MB)
+    with Bench([dict(flash=before)], stub=stub, **options) as bench:
+        package = bench.package(app_bytes=600_000)
+        job = bench.flash_well(package, baud=921600)
+        assert job["Loader"] == word, job["Loader"]
+        assert dict(job["Timings"]).get("load-stub") is not None, job["Timings"]
+        check_flash(bench.board, package, before)
+        erased = bench.board.status()["sectors_erased"]
+        again = bench.flash_well(package, baud=921600)
+        assert bench.board.status()["sectors_erased"] == erased, "what is right already was erased"
+        assert {region[4] for region in again["Regions"]} == {"equal"}
+        assert bench.log().count(ROM_DOES_IT) == 0
+        return job
+
+
+# ---- by the stub -----------------------------------------------------------------------------------------------------
+
+def test_a_board_is_flashed_by_the_stub():
+    flash_by(STUB, "stub v1.2.2")
+
+
+def test_a_board_with_reset_lines_too():
+    flash_by(STUB, "stub v1.2.2", lines=True)
+
+
+def test_the_legacy_stub_where_the_user_has_it():
+    if not os.path.exists(LEGACY):
+        raise Skip(f"no legacy stub at {LEGACY}; WIPYD_STUB_LEGACY=FILE names one")
+    flash_by(LEGACY, "legacy stub v1.11.1")
+    flash_by(LEGACY, "legacy stub v1.11.1", lines=True)
+
+
+def test_real_packages():
+    for package in real_packages():
+        before = lived_in_flash(4 * MB)
+        with Bench([dict(flash=before)], stub=STUB) as bench:
+            bench.flash_well(package, baud=921600, seconds=60)
+            check_flash(bench.board, package, before)
+
+
+def test_a_blank_board_of_8_mb():
+    before = b"\xff" * 8 * MB
+    with Bench([dict(flash_bytes=8 * MB)], stub=STUB) as bench:
+        package = bench.package(app_bytes=300_000)
+        bench.flash_well(package)
+        check_flash(bench.board, package, before)
+
+
+def test_what_does_not_shrink_is_sent_plain():
+    before = lived_in_flash(4 * MB)
+    with Bench([dict(flash=before)], stub=STUB) as bench:
+        with mock.patch.object(packages, "firmware_like", lambda rng, size: rng.randbytes(size)):
+            package = bench.package(app_bytes=400_000)
+        bench.flash_well(package)
+        assert bench.board.count("FLASH_DATA") > 0, "nothing was sent plain"
+        check_flash(bench.board, package, before)
+
+
+def test_a_region_in_one_stream_and_only_what_differs():
+    with Bench(stub=STUB) as bench:
+        package = bench.package(app_bytes=600_000)
+        bench.flash_well(package)
+        wanted, first = bench.board.flash(), bench.board.begins()
+        assert first <= 5, f"{first} BEGINs for three files"
+        spoilt = bytearray(wanted)
+        spoilt[0x25000] ^= 0x40
+        spoilt[0x31000] ^= 0x40
+        spoilt[0x71000] ^= 0x40
+        with open(bench.folder / "board.flash", "r+b") as file:
+            file.write(spoilt)
+        job = bench.flash_well(package)
+        written = sorted(region[:2] for region in job["Regions"] if region[4] == "written")
+        assert written == [(0x20000, 0x10000), (0x30000, 0x10000), (0x70000, 0x10000)], written
+        assert bench.board.begins() - first == 2, "two that touch are one stream"
+        assert bench.board.flash() == wanted
+
+
+def test_dry_run_writes_nothing():
+    before = lived_in_flash(4 * MB)
+    with Bench([dict(flash=before)], stub=STUB) as bench:
+        result = bench.ctl("flash", "board", bench.package(app_bytes=300_000), "--dry-run", "--json")
+        assert result.code == 0, result
+        job, = json.loads(result.out) if result.out.lstrip().startswith("[") else [json.loads(result.out)]
+        assert job["loader"] == "stub v1.2.2" and not job["bytes_done"], job
+        assert bench.board.flash() == before
+
+
+def test_backup_and_restore():
+    before = lived_in_flash(4 * MB)
+    with Bench([dict(flash=before)], stub=STUB) as bench:
+        bench.flash_well(bench.package(app_bytes=200_000))
+        folder, = (bench.state / "backup/30aea4010203").iterdir()
+        wanted = {"config.bin": before[CONFIG], "nvs.bin": before[0x9000:0x10000], "otadata.bin": before[0x190000:0x191000]}
+        for name, data in wanted.items():
+            assert (folder / name).read_bytes() == data, name
+        assert bench.board.count("READ_FLASH") > 0 and bench.board.count("READ_FLASH_SLOW") == 0
+        spoilt = bytearray(bench.board.flash())
+        spoilt[0x9000:0x10000] = b"\x5a" * 0x7000
+        with open(bench.folder / "board.flash", "r+b") as file:
+            file.write(spoilt)
+        path = bench.bus.call(bench.device_path(), "org.wipyd1.Device", "Restore", "ssa{sv}", MAC, folder.name, {})[0]
+        job = bench.wait_job(path)
+        assert job["State"] == "done", (job["Error"], job["ErrorText"])
+        assert job["Loader"].startswith("stub"), job["Loader"]
+        assert bench.board.flash()[0x9000:0x10000] == before[0x9000:0x10000]
+
+
+# ---- what the chip says late -----------------------------------------------------------------------------------------
+
+def late_error(**options):
+    before = lived_in_flash(4 * MB)
+    with Bench([dict(flash=before)], stub=STUB, **options) as bench:
+        package = bench.package(app_bytes=600_000)
+        bench.board.fault("on=DEFL_DATA,nth=9 do=stub-write-error,C4")
+        job = bench.flash_well(package)
+        assert job["Loader"] == "stub v1.2.2"
+        said = [line for line in bench.log().splitlines() if "warning" in line]
+        assert any("or the one before: " in line and "flash operation failed" in line for line in said), said
+        check_flash(bench.board, package, before)
+        return bench.board.status()
+
+
+def test_a_late_error_goes_on_from_the_first_wrong_piece():
+    late_error()
+
+
+def test_a_late_error_resets_where_there_are_lines():
+    assert late_error(lines=True)["line_resets"] >= 2
+
+
+def test_a_block_without_a_reply():
+    for lines in (False, True):
+        before = lived_in_flash(4 * MB)
+        with Bench([dict(flash=before)], stub=STUB, lines=lines) as bench:
+            package = bench.package(app_bytes=300_000)
+            bench.board.fault("on=DEFL_DATA,nth=5 do=drop-reply")
+            bench.flash_well(package, seconds=60)
+            check_flash(bench.board, package, before)
+
+
+def test_an_unplug_in_the_middle_goes_on():
+    before = lived_in_flash(4 * MB)
+    with Bench([dict(flash=before)], stub=STUB, config="[boards]\nsettle = 50\n", connect_timeout=15) as bench:
+        package = bench.package(app_bytes=600_000)
+        bench.board.fault("on=DEFL_DATA,nth=9 do=delay-reply,2000")
+        path = bench.start_flash(package)
+        wait_for(lambda: bench.board.count("DEFL_DATA") >= 9, 20, "the ninth block")
+        bench.board.ask("unplug")
+        wait_for(lambda: bench.job(path)["State"] == "interrupted", 10, "the job is cut off")
+        bench.board.ask("jumper on")
+        bench.board.ask("plug")
+        job = bench.wait_job(path)
+        assert job["State"] == "done" and job["Attempt"] == 2, job
+        check_flash(bench.board, package, before)
+
+
+# ---- no stub ---------------------------------------------------------------------------------------------------------
+
+def by_rom(bench, said):
+    """Two jobs, by the ROM, and one word about it."""
+    before = bench.board.flash()
+    package = bench.package(app_bytes=200_000)
+    assert bench.flash_well(package)["Loader"] == "rom"
+    check_flash(bench.board, package, before)
+    assert bench.flash_well(package)["Loader"] == "rom"
+    assert bench.log().count(ROM_DOES_IT) == 1, "said once"
+    assert said in bench.log(), bench.log()
+
+
+def test_a_file_that_is_not_there():
+    with Bench(stub="/nonexistent/esp32.json") as bench:
+        by_rom(bench, "/nonexistent/esp32.json can't be read: No such file or directory")
+
+
+def test_a_file_that_is_refused():
+    known = {"entry": 0x400A902C, "text": "AAAA", "text_start": 0x400A8000, "data": "AAAA", "data_start": 0x3FFDED6C,
+             "bss_start": 0x3FFCC000}
+    with Bench(wipyd=False, stub="off") as bench:
+        bench.stub = bench.folder / "esp32.json"
+        bench.stub.write_text(json.dumps(known))
+        bench.write_config()
+        bench.start_wipyd()
+        by_rom(bench, "holds a stub that is not known to be good")
+
+
+def test_switched_off_nothing_is_said():
+    with Bench(stub="off") as bench:
+        assert bench.flash_well(bench.package(app_bytes=200_000))["Loader"] == "rom"
+        assert ROM_DOES_IT not in bench.log()
+
+
+def no_hello(**options):
+    before = lived_in_flash(4 * MB)
+    with Bench([dict(flash=before)], stub=STUB, connect_timeout=15, **options) as bench:
+        package = bench.package(app_bytes=200_000)
+        bench.board.ask("set stub-no-ohai on")
+        path = bench.start_flash(package)
+        if not options:
+            wait_for(lambda: "press reset" in bench.job(path)["UserAction"].lower(), 15, "a person is asked")
+            bench.board.download()
+        job = bench.wait_job(path, seconds=40)
+        assert job["State"] == "done" and job["Loader"] == "rom", (job["State"], job["Loader"], job["ErrorText"])
+        check_flash(bench.board, package, before)
+        assert bench.log().count(ROM_DOES_IT) == 1
+
+
+def test_a_stub_that_does_not_start_is_reset_and_the_rom_does_it():
+    no_hello(lines=True)
+
+
+def test_a_stub_that_does_not_start_asks_for_a_reset():
+    no_hello()
+
+
+def test_the_reply_to_the_jump_may_be_lost():
+    with Bench(stub=STUB) as bench:
+        bench.board.ask("set stub-lost-mem-end on")
+        assert bench.flash_well(bench.package(app_bytes=200_000))["Loader"] == "stub v1.2.2"
+
+
+def test_a_stub_that_runs_already_is_used_as_it_is():
+    """Left by the last job on a board that only a person can reset; with lines it is reset, and ours is loaded."""
+    for lines, word in ((False, "stub of unknown version"), (True, "stub v1.2.2")):
+        before = lived_in_flash(4 * MB)
+        with Bench([dict(flash=before)], stub=STUB, lines=lines) as bench:
+            first, second = bench.package(app_bytes=200_000), bench.package("b.tar.gz", app_bytes=260_000)
+            assert bench.flash_well(first, baud=460800)["Loader"] == "stub v1.2.2"
+            between = bench.board.flash()
+            if lines:
+                bench.board.download()
+            assert bench.flash_well(second, baud=460800)["Loader"] == word
+            check_flash(bench.board, second, between)
