@@ -1,0 +1,257 @@
+/* Runs of pieces: what goes in one stream, how it is cut into blocks, and that those make a zlib stream. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+#include "daemon/firmware/pieces.h"
+#include "daemon/flash/run.h"
+
+#define BAUD 115200u
+
+enum { AT = 0x10000, N = 12, SIZE = N * FIRMWARE_PIECE_BYTES - 0x3000 };
+
+static struct {
+    uint8_t *bytes;
+    struct firmware_pieces made;
+    struct firmware_region region;
+    struct flash_piece pieces[N];
+} bench;
+
+/* Piece k is blank, text-like or noise. */
+static void make(const char *kinds) {
+    struct libdeflate_compressor *compressor = libdeflate_alloc_compressor(6);
+    uint32_t seed = 7;
+
+    bench.bytes = malloc(SIZE);
+    for (uint32_t i = 0; i < SIZE; i++) {
+        seed = seed * 1103515245 + 12345;
+        switch (kinds[i / FIRMWARE_PIECE_BYTES]) {
+        case '.':
+            bench.bytes[i] = 0xff;
+            break;
+        case 't':
+            bench.bytes[i] = (uint8_t)(seed >> 16 & 0x0f);
+            break;
+        default:
+            bench.bytes[i] = (uint8_t)(seed >> 16);
+            break;
+        }
+    }
+    assert_int_equal(firmware_pieces_write(&bench.made, AT, bench.bytes, SIZE, compressor), 0);
+    libdeflate_free_compressor(compressor);
+    assert_int_equal(bench.made.n, N);
+    bench.region = (struct firmware_region) {
+        .kind = FIRMWARE_WRITE, .offset = AT, .size = SIZE, .pieces = bench.made.pieces, .n_pieces = N
+    };
+    for (unsigned i = 0; i < N; i++)
+        bench.pieces[i] = (struct flash_piece) { .region = &bench.region,
+                                                 .piece = &bench.made.pieces[i],
+                                                 .state = FLASH_PIECE_DIFFERS };
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    firmware_pieces_deinit(&bench.made);
+    free(bench.bytes);
+    memset(&bench, 0, sizeof bench);
+    return 0;
+}
+
+/* Collects the blocks, which must be as the loader takes them; gives back their number. */
+static uint32_t collect(const struct flash_run *run, uint8_t *stream) {
+    uint32_t at = 0, n = 0;
+
+    while (at < run->stream_size) {
+        struct esp_block block;
+        uint32_t work, size = flash_run_block(run, at, &block, &work);
+
+        assert_true(size > 0 && size <= run->block_bytes);
+        assert_int_equal(size, block.lead_size + block.body_size + block.tail_size);
+        assert_true(work <= FLASH_RUN_INFLATED_MAX);
+        memcpy(stream + at, block.lead, block.lead_size);
+        memcpy(stream + at + block.lead_size, block.body, block.body_size);
+        memcpy(stream + at + block.lead_size + block.body_size, block.tail, block.tail_size);
+        at += size;
+        n++;
+    }
+    assert_int_equal(at, run->stream_size);
+    return n;
+}
+
+static void assert_run(const struct flash_run *run) {
+    uint8_t *stream = malloc(run->stream_size), *out = malloc(run->size);
+    uLongf n_out = run->size;
+
+    assert_int_equal(collect(run, stream), run->n_blocks);
+    if (run->is_deflated)
+        assert_int_equal(uncompress(out, &n_out, stream, run->stream_size), Z_OK);
+    else
+        memcpy(out, stream, run->stream_size);
+    assert_int_equal(n_out, run->size);
+    assert_memory_equal(out, bench.bytes + (run->offset - AT), run->size);
+    free(stream);
+    free(out);
+}
+
+static void rom_gets_one_piece(void **state) {
+    struct flash_run run;
+
+    (void)state;
+    make("tttttttttttt");
+    for (unsigned i = 0; i < N; i++) {
+        flash_run_init(&run, &esp_loader_rom, &bench.pieces[i], N - i, 0x1800, BAUD, NULL);
+        assert_int_equal(run.n, 1);
+        assert_int_equal(run.block_bytes, 0x1800);
+        assert_int_equal(run.n_blocks, (run.stream_size + 0x17ff) / 0x1800);
+        assert_run(&run);
+    }
+}
+
+static void stub_gets_all_that_touch(void **state) {
+    struct flash_run run;
+
+    (void)state;
+    make("tttttttttttt");
+    for (unsigned first = 0; first < N; first++) {
+        flash_run_init(&run, &esp_loader_stub, &bench.pieces[first], N - first, 0x4000, BAUD, NULL);
+        assert_int_equal(run.n, N - first);
+        assert_int_equal(flash_run_is_region(&run), first == 0);
+        assert_run(&run);
+    }
+    bench.pieces[5].state = FLASH_PIECE_EQUAL;
+    bench.pieces[9].send_inflated = true;
+    flash_run_init(&run, &esp_loader_stub, &bench.pieces[0], N, 0x4000, BAUD, NULL);
+    assert_int_equal(run.n, 5);
+    assert_run(&run);
+    flash_run_init(&run, &esp_loader_stub, &bench.pieces[6], N - 6, 0x4000, BAUD, NULL);
+    assert_int_equal(run.n, 3);
+    assert_run(&run);
+}
+
+static void plain_and_deflated_do_not_mix(void **state) {
+    static const unsigned lengths[] = { 2, 3, 7 };
+    struct flash_run run;
+    unsigned at = 0;
+
+    (void)state;
+    make("ttxxxttttttt");
+    for (unsigned i = 0; i < 3; i++, at += run.n) {
+        flash_run_init(&run, &esp_loader_stub_legacy, &bench.pieces[at], N - at, 0x4000, BAUD, NULL);
+        assert_int_equal(run.n, lengths[i]);
+        assert_int_equal(run.is_deflated, i != 1);
+        assert_run(&run);
+    }
+    assert_int_equal(at, N);
+}
+
+static void blank_pieces_do_not_inflate_without_end(void **state) {
+    struct flash_run run;
+
+    (void)state;
+    make("............");
+    flash_run_init(&run, &esp_loader_stub, bench.pieces, N, 0x4000, BAUD, NULL);
+    assert_int_equal(run.n, N);
+    assert_true(run.stream_size < 0x4000); /* one block would hold it all */
+    assert_true(run.n_blocks >= SIZE / FLASH_RUN_INFLATED_MAX);
+    assert_run(&run);
+}
+
+/* A block ends where the window of the loader is full, which is twice in a piece. */
+static void blocks_end_with_the_window(void **state) {
+    struct flash_run run;
+    struct esp_block block;
+    uint32_t at = 0, work;
+
+    (void)state;
+    make("tttttttttttt");
+    flash_run_init(&run, &esp_loader_stub, bench.pieces, N, 0x4000, 3000000, NULL);
+    for (unsigned i = 0; i < N; i++) {
+        uint32_t begin = FIRMWARE_ZLIB_LEAD_BYTES + (uint32_t)(bench.made.pieces[i].stream - run.body);
+        uint32_t middle = begin + bench.made.pieces[i].window_end;
+
+        assert_true(bench.made.pieces[i].window_end > 0x2000);
+        while (at < middle)
+            at += flash_run_block(&run, at, &block, &work);
+        assert_int_equal(at, middle);
+    }
+}
+
+/* Where windows come faster than they can be written, and then slower, the first are a run of their own. */
+static void quick_beginning_is_a_run(void **state) {
+    struct flash_run run;
+
+    (void)state;
+    make("....tttttttt");
+    flash_run_init(&run, &esp_loader_stub, bench.pieces, N, 0x4000, BAUD, NULL);
+    assert_int_equal(run.n, 4);
+    assert_run(&run);
+    flash_run_init(&run, &esp_loader_stub, bench.pieces, N, 0x4000, 4000000, NULL); /* all come faster */
+    assert_int_equal(run.n, N);
+}
+
+static void piece_sent_as_it_is(void **state) {
+    struct flash_run run;
+
+    (void)state;
+    make("tttttttttttt");
+    flash_run_init(&run, &esp_loader_stub, &bench.pieces[3], N - 3, 0x4000, BAUD,
+                   bench.bytes + 3 * FIRMWARE_PIECE_BYTES);
+    assert_int_equal(run.n, 1);
+    assert_false(run.is_deflated);
+    assert_int_equal(run.block_bytes, 0x4000);
+    assert_run(&run);
+    /* The last piece is no multiple of that. */
+    flash_run_init(&run, &esp_loader_stub, &bench.pieces[N - 1], 1, 0x4000, BAUD,
+                   bench.bytes + (N - 1) * FIRMWARE_PIECE_BYTES);
+    assert_int_equal(run.block_bytes, 0x1000);
+    assert_run(&run);
+}
+
+static void erases_go_on_visibly(void **state) {
+    struct flash_run run;
+    unsigned n_runs = 0;
+
+    (void)state;
+    bench.bytes = malloc(1);
+    assert_int_equal(firmware_pieces_erase(&bench.made, AT, SIZE), 0);
+    bench.region = (struct firmware_region) {
+        .kind = FIRMWARE_ERASE, .offset = AT, .size = SIZE, .pieces = bench.made.pieces, .n_pieces = N
+    };
+    for (unsigned i = 0; i < N; i++)
+        bench.pieces[i] = (struct flash_piece) { .region = &bench.region,
+                                                 .piece = &bench.made.pieces[i],
+                                                 .state = FLASH_PIECE_DIFFERS };
+    for (unsigned at = 0; at < N; at += run.n, n_runs++) {
+        flash_run_init(&run, &esp_loader_stub, &bench.pieces[at], N - at, 0x4000, BAUD, NULL);
+        assert_true(run.is_erase);
+        assert_int_equal(run.stream_size, 0);
+        assert_true(run.size <= FLASH_RUN_INFLATED_MAX);
+    }
+    assert_int_equal(n_runs, 3);
+    flash_run_init(&run, &esp_loader_rom, bench.pieces, N, 0x1800, BAUD, NULL);
+    assert_int_equal(run.n, 1);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_teardown(name, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(rom_gets_one_piece),
+        TEST(stub_gets_all_that_touch),
+        TEST(plain_and_deflated_do_not_mix),
+        TEST(blank_pieces_do_not_inflate_without_end),
+        TEST(blocks_end_with_the_window),
+        TEST(quick_beginning_is_a_run),
+        TEST(piece_sent_as_it_is),
+        TEST(erases_go_on_visibly),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
