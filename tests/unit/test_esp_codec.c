@@ -16,16 +16,6 @@
 #include "daemon/esp/codec.h"
 #include "daemon/esp/slip.h"
 
-/* What a stub's row would be. */
-static const struct esp_loader stub = {
-    .name = "stub",
-    .block_bytes = 0x4000,
-    .block_bytes_small = 0x400,
-    .status_bytes = 2,
-    .attach_bytes = 4,
-    .md5_is_raw = true,
-};
-
 /* ---- packets as text ---------------------------------------------------------------------------- */
 
 struct packet {
@@ -115,6 +105,12 @@ static bool rebuild(const struct packet *packet, const struct esp_loader *loader
         esp_request_data(ret, deflated, get_le32(words + 4),
                          &(struct esp_block) { .body = words + 16, .body_size = packet->size - 24 }, 0);
         return true;
+    case ESP_DEFL_END:
+        esp_request_end(ret, true, 0);
+        return true;
+    case ESP_ERASE_REGION:
+        esp_request_erase_region(ret, get_le32(words), get_le32(words + 4));
+        return true;
     default:
         *ret = (struct esp_request) { .head_size = 8 };
         memcpy(ret->head, packet->bytes, 8);
@@ -138,7 +134,7 @@ static void requests_have_the_bytes_of_the_transcripts(void **state) {
     assert_request_hex(&request, "00 09 10 00 00 00 00 00 2c 20 f4 3f 17 00 00 00 ff ff ff ff 00 00 00 00");
     esp_request_spi_attach(&request, &esp_loader_rom, 0);
     assert_request_hex(&request, "00 0d 08 00 00 00 00 00 00 00 00 00 00 00 00 00");
-    esp_request_spi_attach(&request, &stub, 0);
+    esp_request_spi_attach(&request, &esp_loader_stub, 0);
     assert_request_hex(&request, "00 0d 04 00 00 00 00 00 00 00 00 00");
     esp_request_spi_set_params(&request, 0x400000);
     assert_request_hex(&request, "00 0b 18 00 00 00 00 00 00 00 00 00 00 00 40 00 00 00 01 00 00 10 00 00 00 "
@@ -292,7 +288,7 @@ static void md5_in_hex_and_raw(void **state) {
     assert_true(esp_reply_md5(&reply, &esp_loader_rom, got));
     assert_memory_equal(got, md5, 16);
     reply = (struct esp_reply) { .payload = md5, .payload_size = 16 };
-    assert_true(esp_reply_md5(&reply, &stub, got));
+    assert_true(esp_reply_md5(&reply, &esp_loader_stub, got));
     assert_memory_equal(got, md5, 16);
     /* One damaged digit, at any place, is found. */
     for (int i = 0; i < 32; i++) {
@@ -311,6 +307,13 @@ static void error_texts_for_every_byte(void **state) {
         assert_non_null(text);
         assert_true(*text);
     }
+    for (int i = 0; i < 256; i++)
+        assert_true(*esp_error_text(&esp_loader_stub, (uint8_t)i));
+    assert_string_equal(esp_error_text(&esp_loader_stub_legacy, 0xc8), "too little data");
+    assert_string_equal(esp_error_text(&esp_loader_stub, 7), "unknown error");
+    assert_true(esp_error_is_of_stream(&esp_loader_stub, 0xc7));
+    assert_false(esp_error_is_of_stream(&esp_loader_stub, 0x0b));
+    assert_true(esp_error_is_of_stream(&esp_loader_rom, 0x0b));
     assert_string_equal(esp_error_text(&esp_loader_rom, 7), "checksum wrong");
     assert_string_equal(esp_error_text(&esp_loader_rom, 0x69), "out of storage");
     assert_string_equal(esp_error_text(&esp_loader_rom, 0x68), "unknown error");
@@ -333,7 +336,7 @@ static void random_frames_stay_in_bounds(void **state) {
     for (int round = 0; round < 200000; round++) {
         size_t size = next_random(&seed) % 100, which = next_random(&seed) % 4;
         struct esp_request request = { .head = { 0, opcodes[which] }, .payload_size = payloads[which] };
-        const struct esp_loader *loader = next_random(&seed) % 2 ? &stub : &esp_loader_rom;
+        const struct esp_loader *loader = next_random(&seed) % 2 ? &esp_loader_stub : &esp_loader_rom;
         uint8_t *frame = malloc(size + !size);
         struct esp_reply reply = { 0 };
 
@@ -374,19 +377,19 @@ static const struct transcript transcripts[] = {
       .n_md5 = 2 },
     { .name = "rom-errors.txt",
       .loader = &esp_loader_rom,
-      .n_built = 21, /* all but a SPI_SET_PARAMS with four words */
+      .n_built = 22, /* all but a SPI_SET_PARAMS with four words */
       .n_replies = 21,
       .n_aliens = 1,
       .n_refusals = 14,
       .refusals = { 5, 5, 5, 5, 7, 5, 5, 6, 6, 5, 0x0b, 5, 0x0a, 7 } },
-    /* A stub puts its code where the ROM has its status byte; the ROM's table can't name it. */
     { .name = "stub.txt",
-      .loader = &stub,
-      .n_built = 27,
+      .loader = &esp_loader_stub,
+      .n_built = 30,
       .n_replies = 42,
       .n_aliens = 3,
       .n_md5 = 1,
-      .n_refusals = 4 },
+      .n_refusals = 4,
+      .refusals = { 0xc1, 0x00, 0xff, 0xc8 } },
 };
 
 static FILE *open_transcript(const char *name) {
@@ -424,7 +427,7 @@ static void assert_reply(const struct esp_reply *reply, const struct packet *req
     char hex[33], wanted[33];
 
     if (reply->opcode == ESP_SYNC)
-        assert_int_equal(reply->value, loader == &stub ? ESP_SYNC_STUB : ESP_SYNC_ROM);
+        assert_int_equal(reply->value, loader == &esp_loader_stub ? ESP_SYNC_STUB : ESP_SYNC_ROM);
     if (reply->opcode == ESP_READ_REG && get_le32(request->bytes + 8) == 0x40001000)
         assert_int_equal(reply->value, 0x00f01d83);
     if (reply->opcode != ESP_SPI_FLASH_MD5)
