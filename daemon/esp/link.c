@@ -236,14 +236,28 @@ static void feed(struct esp_link *link, const uint8_t *bytes, size_t size) {
     }
 }
 
+static void send_now(struct esp_link *link) {
+    slip_decoder_reset(link->decoder, link->request.sink ? SLIP_FRAME_MAX : 128);
+    link->state = SENDING;
+    if (!send_request(link, &link->request, 0))
+        link_start_timer(link, 0);
+}
+
 static void on_data(void *userdata, const uint8_t *bytes, size_t size) {
     struct esp_link *link = userdata;
 
     if (link->state == PAUSING)
         return;
     feed(link, bytes, size);
+    if (link->has_completion && link->is_fencing && link->completion == ESP_OK) {
+        link->has_completion = link->is_fencing = false;
+        link->request = link->behind;
+        send_now(link);
+        return;
+    }
     if (link->has_completion) {
         link->has_completion = false;
+        link->answered = esp_request_opcode(&link->request);
         complete(link, link->completion, link->has_reply ? &link->reply : NULL);
         return;
     }
@@ -403,7 +417,7 @@ static void begin(struct esp_link *link, esp_link_fn fn) {
     link->fn = fn;
     link->reset = NULL;
     link->sync_attempts = 0;
-    link->is_resync = false;
+    link->is_resync = link->is_fencing = false;
     link->wakes = link->has_heard = false;
     link->next_loader = NULL;
     link->read_done = 0;
@@ -431,10 +445,9 @@ void esp_link_request(struct esp_link *link, const struct esp_request *request, 
         return;
     }
     link->request = *request;
-    slip_decoder_reset(link->decoder, request->sink ? SLIP_FRAME_MAX : 128);
-    link->state = SENDING;
-    if (!send_request(link, request, 0))
-        link_start_timer(link, 0);
+    if (link_needs_fence(link, request))
+        link_make_fence(link, request);
+    send_now(link);
 }
 
 void esp_link_sync(struct esp_link *link, unsigned attempts, uint32_t listen_ms, esp_link_fn fn) {

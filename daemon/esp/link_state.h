@@ -40,6 +40,9 @@ struct esp_link {
     unsigned n_pending; /* handles to be closed */
 
     struct esp_request request;
+    bool is_fencing;           /* request is a fence; what was asked for is behind it */
+    struct esp_request behind; /* see link_needs_fence */
+    enum esp_opcode answered;  /* the last command with an answer */
     /* A frame on its way, and the next one, framed meanwhile. */
     struct link_frame {
         uint8_t *bytes;
@@ -90,6 +93,13 @@ bool link_frame_reserve(struct link_frame *frame, size_t size);
 bool link_frame_build(struct link_frame *frame, const struct esp_request *request, size_t n_extra_delimiters);
 /* What was framed ahead is this request. */
 bool link_frame_is(const struct link_frame *frame, const struct esp_request *request);
+
+/* link_fence.c */
+/* An answer that came twice can't be told from the answer to the next command of the same kind. So between
+ * two of a kind, where the answer is believed, stands a command of another kind: answers come in order, and
+ * when that one's is here, there is no other under way. */
+bool link_needs_fence(const struct esp_link *link, const struct esp_request *request);
+void link_make_fence(struct esp_link *link, const struct esp_request *request);
 
 /* link_stub.c */
 /* True: the frame in the decoder belongs to the start of a stub or to a READ_FLASH, and was dealt with. */

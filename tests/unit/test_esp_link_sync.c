@@ -78,6 +78,10 @@ static void answer_and_reboot(struct bench *bench, const uint8_t *frame, size_t 
         say_syncs(bench, 8, ESP_SYNC_ROM);
         return;
     }
+    if (frame[1] != ESP_READ_REG) {
+        answer_well(bench, frame, size);
+        return;
+    }
     n = add_reply(out, 0, ESP_READ_REG, ONE, NULL, 0, 0, 0);
     if (bench->moment)
         n = add_reply(out, n, ESP_SPI_FLASH_MD5, 0, "rst:0x1\r\nboot:0x3\r\nrst:0x1\r\n....", 32, 0, 0);
