@@ -83,8 +83,8 @@
       "Check cable and supply, press reset with G23 on GND, repeat with --baud 115200.")                    \
     X(VERIFY_FAILED,        "VerifyFailed",      "What was written differs from what was sent.",            \
       "Repeat the command; if it stays, the flash chip is write-protected or worn, or its supply is weak.") \
-    X(GUARD_FAILED,         "GuardFailed",       "The config block is not as it was before the job.",       \
-      "The block as it was is saved under the state directory's backup folder; keep that file.")            \
+    X(GUARD_FAILED,         "GuardFailed",       "What is not the package's is not as it was before.",      \
+      "What was saved before is in the state directory's backup folder: keep it; wipyctl restore puts it back.") \
     X(BACKUP_FAILED,        "BackupFailed",      "The board's own data can't be saved first.",              \
       "Make room in, or give wipyd access to, its state directory; nothing was written to the board.")      \
     /* the caller */                                                                                        \

@@ -497,6 +497,7 @@ struct flash_job *flash_job_free(struct flash_job *job) {
     flash_restore_deinit(&job->restore);
     free(job->inflated);
     free(job->pieces);
+    free(job->guards);
     free(job->probe);
     free(job->node);
     free(job->device);

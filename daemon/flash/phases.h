@@ -27,6 +27,12 @@ enum step {
     STEP_FAIL,  /* job->status.fault says why */
 };
 
+/* What the job has no business with. */
+struct flash_guard {
+    uint32_t offset, size;
+    uint8_t md5[16]; /* before the first write */
+};
+
 struct flash_job {
     uv_loop_t *loop;
     uint32_t id;
@@ -93,6 +99,12 @@ struct flash_job {
     struct esp_identify identify;
     char mac_hex[13];
     struct flash_probe *probe;
+
+    struct flash_guard *guards;
+    unsigned n_guards, n_guarded; /* of these, the MD5 is known */
+    enum { CHECK_CONFIG, CHECK_GAPS, CHECK_REGIONS, CHECK_PIECES } check_step;
+    unsigned n_checked, n_rounds;
+    bool is_patched;
 
     struct backup saved, previous;
     bool is_compared, is_saved;
@@ -201,6 +213,11 @@ enum step flash_enter_write(struct flash_job *job);
 enum step flash_reply_write(struct flash_job *job, enum esp_outcome outcome, const struct esp_reply *reply);
 enum step flash_enter_verify(struct flash_job *job);
 enum step flash_reply_verify(struct flash_job *job, enum esp_outcome outcome, const struct esp_reply *reply);
+
+/* guard.c */
+/* Before the first write; both belong to the row that saves. */
+enum step flash_enter_guard(struct flash_job *job);
+enum step flash_reply_guard(struct flash_job *job, enum esp_outcome outcome, const struct esp_reply *reply);
 enum step flash_enter_guard_check(struct flash_job *job);
 enum step flash_reply_guard_check(struct flash_job *job, enum esp_outcome outcome,
                                   const struct esp_reply *reply);

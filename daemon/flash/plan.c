@@ -385,7 +385,7 @@ enum step flash_enter_save(struct flash_job *job) {
     struct esp_request request;
 
     if (job->is_saved)
-        return STEP_NEXT;
+        return flash_enter_guard(job);
     if (job->save_part < 0) {
         if (!job->saved.parts[BACKUP_CONFIG].bytes && !alloc_areas(job))
             return flash_job_fail(job, WIPYD_ERROR_NO_MEMORY, "saving the board's own data");
@@ -405,6 +405,8 @@ enum step flash_enter_save(struct flash_job *job) {
 enum step flash_reply_save(struct flash_job *job, enum esp_outcome outcome, const struct esp_reply *reply) {
     char story[160];
 
+    if (job->is_saved)
+        return flash_reply_guard(job, outcome, reply);
     if (job->save_part < 0) {
         next_part(job);
         return STEP_AGAIN;
@@ -416,7 +418,7 @@ enum step flash_reply_save(struct flash_job *job, enum esp_outcome outcome, cons
         }
         backup_deinit(&job->previous);
         job->is_saved = true;
-        return STEP_NEXT;
+        return STEP_AGAIN;
     }
     if (outcome != ESP_OK) {
         flash_describe(job, "reading the board's own data", outcome, reply, story, sizeof story);

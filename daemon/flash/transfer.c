@@ -304,37 +304,3 @@ enum step flash_reply_verify(struct flash_job *job, enum esp_outcome outcome, co
     piece->state = FLASH_PIECE_WRITTEN;
     return ++job->n_verified < job->run.n ? STEP_AGAIN : run_done(job);
 }
-
-/* ---- guard ----------------------------------------------------------------------------------- */
-
-/* A restore that writes the config block: it must hold that, and not what it held before. */
-static bool is_config_restored(const struct flash_job *job) {
-    return job->restored.parts[BACKUP_CONFIG].bytes != NULL;
-}
-
-enum step flash_enter_guard_check(struct flash_job *job) {
-    struct esp_request request;
-
-    esp_request_md5(&request, esp_link_loader(job->link), FIRMWARE_CONFIG_OFFSET, FIRMWARE_CONFIG_BYTES);
-    flash_job_request_link(job, &request);
-    return STEP_WAIT;
-}
-
-enum step flash_reply_guard_check(struct flash_job *job, enum esp_outcome outcome,
-                                  const struct esp_reply *reply) {
-    uint8_t md5[16], wanted_md5[16];
-    char story[160];
-
-    if (outcome != ESP_OK || !esp_reply_md5(reply, esp_link_loader(job->link), md5)) {
-        flash_describe(job, "reading the config block again", outcome, reply, story, sizeof story);
-        return flash_job_retry(job, WIPYD_ERROR_GUARD_FAILED, "%s", story);
-    }
-    esp_md5((is_config_restored(job) ? &job->restored : &job->saved)->parts[BACKUP_CONFIG].bytes,
-            FIRMWARE_CONFIG_BYTES, wanted_md5);
-    if (memcmp(md5, wanted_md5, 16) != 0)
-        return flash_job_retry(job, WIPYD_ERROR_GUARD_FAILED,
-                               "the config block's MD5 differs from that of %s/%s%s%s", job->backup_folder,
-                               job->mac_hex, is_config_restored(job) ? "/" : "",
-                               is_config_restored(job) ? job->restore_name : "");
-    return STEP_NEXT;
-}
