@@ -169,7 +169,7 @@ void objects_remove(struct objects *objects, const struct interface *interface, 
     char *object = objects_find(objects, interface, path);
     size_t size = interface->size;
 
-    if (!object)
+    if (!list || !object)
         return;
     properties_clear(interface, object);
     memmove(object, object + size, (size_t)((char *)list->items + list->n * size - (object + size)));

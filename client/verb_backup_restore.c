@@ -40,7 +40,7 @@ static enum exit_code choose_mac(const struct client *client, const struct devic
                                  char mac[TARGET_MAC_SIZE]) {
     const char *word = client->options.mac ? client->options.mac : device->mac;
 
-    if (*word && target_mac(word, mac))
+    if (word && *word && target_mac(word, mac))
         return EXIT_DONE;
     if (client->options.mac)
         return failure_usage(client, "--mac takes a MAC, 30:ae:a4:01:02:03, not '%s'.", word);

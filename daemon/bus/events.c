@@ -193,7 +193,7 @@ static void on_device_removed(void *userdata, struct fleet_device *device) {
     tell_seat(service, device, false, "");
     standing_update(service);
     service->leaving = NULL;
-    seat = seat_of(service, device);
+    seat = take_seat(service, device);
     *seat = service->seats[--service->n_seats];
 }
 
