@@ -188,6 +188,10 @@ void esp_request_md5(struct esp_request *ret, const struct esp_loader *loader, u
     ret->timeout_ms = scaled_timeout(size, TIMEOUT_MD5_PER_MB);
 }
 
+enum esp_opcode esp_request_opcode(const struct esp_request *request) {
+    return (enum esp_opcode)request->head[1];
+}
+
 size_t esp_request_frame_max(const struct esp_request *request) {
     return SLIP_ENCODED_MAX(request->head_size + request->body_size + request->tail_size);
 }
@@ -210,7 +214,7 @@ bool esp_frame_is_hello(const uint8_t *frame, size_t size) {
 
 /* Whoever answers a SYNC says by it who he is. */
 static bool is_status_size(const struct esp_request *request, const struct esp_loader *loader, size_t size) {
-    if (request->head[1] == ESP_SYNC)
+    if (esp_request_opcode(request) == ESP_SYNC)
         return size == esp_loader_rom.status_bytes || size == esp_loader_stub.status_bytes;
     return size == loader->status_bytes;
 }

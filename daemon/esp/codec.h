@@ -141,6 +141,8 @@ void esp_request_mem_end(struct esp_request *ret, uint32_t entry);
 void esp_request_md5(struct esp_request *ret, const struct esp_loader *loader, uint32_t offset,
                      uint32_t size);
 
+enum esp_opcode esp_request_opcode(const struct esp_request *request);
+
 /* Frames request into out (at least esp_request_frame_max bytes); gives back the length. */
 size_t esp_request_frame(const struct esp_request *request, uint8_t *out);
 size_t esp_request_frame_max(const struct esp_request *request);
