@@ -386,9 +386,10 @@ BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Config
   <type>{type}</type>
   <listen>unix:dir={folder}</listen>
   <auth>EXTERNAL</auth>
+  <limit name="auth_timeout">300000</limit>
   {policy}
 </busconfig>
-"""
+"""  # auth_timeout: in valgrind, on a busy machine, a program needs more than the usual 30 s to say who it is
 # As the system bus has it: nothing is allowed that a service's own file doesn't allow.
 SYSTEM_POLICY = """<policy context="default">
     <allow user="*"/>

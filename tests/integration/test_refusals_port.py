@@ -55,7 +55,7 @@ def test_two_daemons_share_a_port_one_after_the_other():
         path = bench.start_flash(package)
         wait_for(lambda: bench.job(path)["Phase"] == "begin", 10, "the first at work")
         result = other.ctl("flash", "board", package)
-        check_refusal(other, result, "PortBusy", rf"wipyd \(pid {bench.wipyd.pid}\)" if "VALGRIND" not in os.environ else "pid",
+        check_refusal(other, result, "PortBusy", rf"wipyd \(pid {bench.wipyd.pid}\)" if "WIPYD_VALGRIND" not in os.environ else "pid",
                       code=5)
         assert bench.wait_job(path)["State"] == "done"
         result = other.ctl("flash", "board", package)
