@@ -15,12 +15,11 @@ from pathlib import Path
 import harness
 import packages
 import peer
-from harness import BUILD, DEVICE, JOB, Bench, Variant, wait_for
-from measure import (FLASH_BYTES, MANAGER, Missing, Watch, counters, cpu_seconds, figures_of, flash_once, ideal_wire_s,
+from harness import BUILD, Bench, wait_for
+from measure import (FLASH_BYTES, Missing, Watch, counters, cpu_seconds, figures_of, flash_all, flash_once, ideal_wire_s,
                      loop_figures, machine_busy_seconds, newest_package, paced_board, resident_kib, used_flash, wake_ups)
 
 STUB_FILE = BUILD / "stub/esp32.json"
-LIMIT_S = 900
 IDLE_S = 10
 REGION = 0x10000
 DEVICES = "org.freedesktop.DBus.ObjectManager"
@@ -88,6 +87,12 @@ def package_of(bench, options):
     return newest_package(bench.folder, app_bytes=1_500_000)
 
 
+def import_package(bench, options):
+    package = package_of(bench, options)
+    bench.import_firmware(package)
+    return package
+
+
 def check_loader(job, loader):
     used = "load-stub" in job["phases_ms"]
     if used != (loader == "stub"):
@@ -119,7 +124,7 @@ def change_region(board, package):
 def one_board(loader, baud, options):
     """Figures of a changed image, the same image again, and one region that differs."""
     with bench_of(1, loader) as bench:
-        package = package_of(bench, options)
+        package = import_package(bench, options)
         with Watch(bench.wipyd.pid) as watch:
             full = flash_once(bench, package, baud)
         check_loader(full, loader)
@@ -159,27 +164,14 @@ def one_board_rows(loader, baud, figures, other):
 
 # ---- many boards -----------------------------------------------------------------------------------------------------
 
-def flash_all(bench, baud):
-    """Out of the store, all asked for at once; the jobs."""
-    boards = bench.boards
-    paths = [bench.bus.call(bench.device_path(board), DEVICE, "Flash", "a{sv}", {"baud": Variant("u", baud)})[0]
-             for board in boards]
-    jobs = [bench.wait_job(path, LIMIT_S) for path in paths]
-    for job in jobs:
-        assert job["State"] == "done", (job["State"], job["Phase"], job["Error"], job["ErrorText"])
-    return jobs
-
-
 def check_flashes(bench, package):
     wanted = packages.expected_flash(str(package), FLASH_BYTES, used_flash())
     for board in bench.boards:
         assert board.flash() == wanted, f"{board.name}: the flash file is wrong"
 
 
-def import_package(bench, options):
-    package = package_of(bench, options)
-    bench.import_firmware(package)
-    return package
+def cpu_sum(bench):
+    return sum(cpu_seconds(board.process.pid) for board in bench.boards)
 
 
 def many_boards(loader, n, baud, options):
@@ -202,10 +194,6 @@ def many_boards(loader, n, baud, options):
             "resident_mib": watch.resident_mib, "simulators_share": simulators_s / watch.wall_s,
             "machine_share": busy_s / watch.wall_s / os.cpu_count(), "alone_phases_ms": alone["phases_ms"],
             "slowest_phases_ms": dict(max(jobs, key=lambda job: sum(dict(job["Timings"]).values()))["Timings"]), **loop}
-
-
-def cpu_sum(bench):
-    return sum(cpu_seconds(board.process.pid) for board in bench.boards)
 
 
 def many_boards_rows(figures, other):
@@ -326,4 +314,3 @@ CASES = [
     Case("instructions-stub", lambda options: instructions("stub", options), instructions_rows),
     Case("instructions-rom", lambda options: instructions("rom", options), instructions_rows),
 ]
-assert JOB and MANAGER and FLASH_BYTES

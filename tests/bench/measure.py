@@ -17,6 +17,7 @@ MANAGER, DEVICE = "org.wipyd1.Manager", "org.wipyd1.Device"
 WRITE_PHASES = "begin", "write"
 BITS_PER_BYTE = 10
 FLASH_BYTES = 4 * MB
+LIMIT_S = 900
 
 
 class Missing(Exception):
@@ -119,10 +120,20 @@ def figures_of(job, before, after):
             "md5_s": md5_s, "wire_bytes": sum(job["WireBytes"]), "phases_ms": phases, "baud": job["Baud"]}
 
 
-def flash_once(bench, package, baud, seconds=600):
-    """One flash of bench.board, checked byte by byte."""
+def flash_all(bench, baud):
+    """All boards, with what is in the store, all asked for at once; the jobs when they have ended."""
+    paths = [bench.bus.call(bench.device_path(board), DEVICE, "Flash", "a{sv}", {"baud": Variant("u", baud)})[0]
+             for board in bench.boards]
+    jobs = [bench.wait_job(path, LIMIT_S) for path in paths]
+    for job in jobs:
+        assert job["State"] == "done", (job["State"], job["Phase"], job["Error"], job["ErrorText"])
+    return jobs
+
+
+def flash_once(bench, package, baud):
+    """One flash of bench.board with what is in the store, checked byte by byte."""
     before, flash = counters(bench.board), bench.board.flash()
-    job = bench.flash_well(package, seconds=seconds, baud=baud)
+    job, = flash_all(bench, baud)
     assert bench.board.flash() == packages.expected_flash(str(package), FLASH_BYTES, flash), "the flash file is wrong"
     return figures_of(job, before, counters(bench.board))
 
