@@ -5,10 +5,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CHUNK_NS     4000000 // wire time that is handled in one piece
-#define CHUNK_MIN    16
-#define AUTOBAUD_MAX 230400
-#define TX_QUEUE_MAX (1u << 20)
+#define CHUNK_NS  4000000 // wire time that is handled in one piece
+#define CHUNK_MIN 16
+// At rates at which blocks are sent, each piece costs more than it shows: 64 boards share a processor or two.
+#define CHUNK_FAST_NS   16000000
+#define CHUNK_FAST_BAUD 460800
+#define AUTOBAUD_MAX    230400
+#define TX_QUEUE_MAX    (1u << 20)
 
 // `C0 00 08 24 00 00 00 00 00 07 07 12 20`, 32 times 55, `C0`
 #define SYNC_WIRE_LEN 46
@@ -26,7 +29,8 @@ static int64_t span(uint32_t baud, size_t bytes) {
 }
 
 static size_t chunk_len(const struct wire *w, uint32_t baud, size_t max) {
-    size_t n = (size_t)((uint64_t)baud * CHUNK_NS / UINT64_C(10000000000));
+    uint64_t piece_ns = baud < CHUNK_FAST_BAUD ? CHUNK_NS : CHUNK_FAST_NS;
+    size_t n = (size_t)(baud * piece_ns / UINT64_C(10000000000));
 
     if (w->set.fast || n > max)
         return max;
