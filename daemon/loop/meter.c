@@ -2,22 +2,22 @@
 
 #include <stdbool.h>
 
-/* Below 4 us one each; then the two bits behind the highest one. */
+/* Below 16 us one each; then the four bits behind the highest one. */
 static unsigned bucket_of(uint64_t us) {
     unsigned high, bucket;
 
-    if (us < 4)
+    if (us < 16)
         return (unsigned)us;
     high = 63 - (unsigned)__builtin_clzll(us);
-    bucket = 4 * (high - 1) + (unsigned)(us >> (high - 2) & 3);
+    bucket = 16 * (high - 3) + (unsigned)(us >> (high - 4) & 15);
     return bucket < LOOP_METER_BUCKETS ? bucket : LOOP_METER_BUCKETS - 1;
 }
 
 /* The most that is counted in it. */
 static uint64_t bucket_most_us(unsigned bucket) {
-    if (bucket < 4)
+    if (bucket < 16)
         return bucket;
-    return ((UINT64_C(5) + bucket % 4) << (bucket / 4 - 1)) - 1;
+    return ((UINT64_C(17) + bucket % 16) << (bucket / 16 - 1)) - 1;
 }
 
 uint64_t loop_meter_quantile_us(const struct loop_meter *meter, double share) {

@@ -8,8 +8,8 @@
 
 #include "daemon/base/clean.h"
 
-/* Turns by how long they took: four to each doubling of a microsecond, the last one for all above 2 s. */
-#define LOOP_METER_BUCKETS 84
+/* Turns by how long they took: sixteen to each doubling of a microsecond, the last one for all above 2 s. */
+#define LOOP_METER_BUCKETS 288
 
 struct loop_meter {
     uv_prepare_t prepare;
@@ -25,7 +25,7 @@ struct loop_meter {
 void loop_meter_start(struct loop_meter *meter, uv_loop_t *loop);
 /* A turn of that length; the meter counts the loop's by itself. */
 void loop_meter_count(struct loop_meter *meter, uint64_t us);
-/* What share of all turns since start, 0 to 1, took no longer than: microseconds, up to a quarter too many.
+/* What share of all turns since start, 0 to 1, took no longer than: microseconds, up to a sixteenth too many.
  * 0: no turn yet. */
 uint64_t loop_meter_quantile_us(const struct loop_meter *meter, double share);
 /* The meter's memory must last until the loop has closed it. */
