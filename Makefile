@@ -125,6 +125,8 @@ $(BUILD)/usbtool: tests/integration/usb_tool.c Makefile
 	@echo '  LINK  $@'
 	$(Q)$(CC) $(HELPER_CFLAGS) $$(pkg-config --cflags $(PKGS_BED)) -o $@ $< $$(pkg-config --libs $(PKGS_BED))
 
+# Else make removes them, and the next one compiles them again.
+.SECONDARY: $(call obj,$(UNIT_SRC))
 $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
 	@mkdir -p $(@D)
 	@echo '  LINK  $@'
