@@ -11,14 +11,15 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+// As cp210x and ftdi_sio of Linux 6.1 have a tty that was just plugged in: lines, signals, echo.
 static int configure(int fd) {
     struct termios2 t;
 
     if (ioctl(fd, TCGETS2, &t) < 0)
         return -errno;
-    t.c_iflag = 0;
-    t.c_oflag = 0;
-    t.c_lflag = 0;
+    t.c_iflag = ICRNL | IXON;
+    t.c_oflag = OPOST | ONLCR;
+    t.c_lflag = ISIG | ICANON | ECHO | ECHOE | ECHOK | ECHOCTL | ECHOKE | IEXTEN;
     t.c_cflag = B9600 | CS8 | CREAD | CLOCAL | HUPCL;
     t.c_ispeed = 9600;
     t.c_ospeed = 9600;
@@ -77,6 +78,12 @@ uint32_t pty_host_baud(const struct pty *p) {
     if (ioctl(p->master, TCGETS2, &t) < 0 || t.c_ospeed == 0)
         return 9600;
     return t.c_ospeed;
+}
+
+bool pty_echoes(const struct pty *p) {
+    struct termios2 t;
+
+    return ioctl(p->master, TCGETS2, &t) == 0 && (t.c_lflag & ECHO);
 }
 
 void pty_swallow_notices(struct pty *p) {

@@ -13,8 +13,8 @@ struct pty {
     char link[PATH_MAX]; // the symlink that we made
 };
 
-// Makes a pty and the symlink `link` to its slave (replacing an older symlink). The slave starts raw, 9600
-// 8N1. Returns 0 or a negative errno.
+// Makes a pty and the symlink `link` to its slave (replacing an older symlink). The slave starts as a
+// driver's tty does: 9600 8N1, with lines, signals and echo. Returns 0 or a negative errno.
 int pty_open(struct pty *p, const char *link);
 
 // Closes the master (the host sees a hang-up and EIO) and removes the symlink. Harmless when unplugged.
@@ -22,6 +22,9 @@ void pty_close(struct pty *p);
 
 // The speed that the host has set, bits per second; BOTHER is understood.
 uint32_t pty_host_baud(const struct pty *p);
+
+// Whether what the board sends comes back to it.
+bool pty_echoes(const struct pty *p);
 
 // For a slave that nobody has open: forget what was queued for the host, as a closed serial port does.
 // Swallows the open notices so far. Returns true when a host has the slave open after all.

@@ -54,6 +54,7 @@ int wire_plug(struct wire *w, const char *link) {
     int r = pty_open(&w->pty, link);
 
     w->host_open = false;
+    w->untouched = true;
     w->rx_len = w->rx_pos = 0;
     w->tx_len = w->tx_flying = 0;
     w->spotted = 0;
@@ -192,11 +193,22 @@ static void tx_launch(struct wire *w, int64_t now) {
     w->tx_due = w->set.fast ? now : w->tx_start + span(w->chip_baud, w->tx_flying);
 }
 
+// Between the open and the first setting of a tty that was just plugged in the kernel echoes, and no host can
+// help it: what the board says in that moment is lost here, so that all that is echoed later is the host's
+// fault.
+static bool host_hears(struct wire *w) {
+    if (!w->host_open)
+        return false;
+    if (w->untouched)
+        w->untouched = pty_echoes(&w->pty);
+    return !w->untouched;
+}
+
 static void tx_land(struct wire *w, size_t n) {
     uint8_t *out = w->tx;
 
     w->n.tx_bytes += n;
-    if (!w->host_open || w->set.tx_dead || !wire_is_plugged(w)) {
+    if (!host_hears(w) || w->set.tx_dead || !wire_is_plugged(w)) {
         w->n.tx_dropped += n;
     } else {
         bool bad = rate_is_bad(w, pty_host_baud(&w->pty));

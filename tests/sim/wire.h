@@ -56,6 +56,7 @@ struct wire {
     uint32_t chip_baud;
     bool autobaud;  // the chip takes any rate up to 230400 until it has seen a SYNC
     bool host_open; // somebody has the slave open
+    bool untouched; // no host has set the tty yet
 
     uint8_t rx[4096]; // the piece that is on its way to the chip
     size_t rx_len, rx_pos;
