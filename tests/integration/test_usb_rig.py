@@ -9,6 +9,7 @@ import subprocess
 import sys
 import termios
 import time
+import tty
 from pathlib import Path
 
 from harness import BUILD, Bench, wait_for
@@ -122,6 +123,7 @@ def watch():
 def open_tty(path, hupcl=False):
     """Raw, 115200."""
     open_tty.fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    tty.setraw(open_tty.fd)
     attributes = termios.tcgetattr(open_tty.fd)
     attributes[2] = attributes[2] | termios.HUPCL if hupcl else attributes[2] & ~termios.HUPCL
     attributes[4] = attributes[5] = termios.B115200
