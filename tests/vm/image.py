@@ -280,7 +280,7 @@ class Image:
         make_initrd(folder, version)
         self.folder = folder
         self.kernel, self.initrd, self.disk = folder / "vmlinuz", folder / "initrd", folder / "disk"
-        self.key = f"{folder.name} {hashlib.sha256(self.initrd.read_bytes()).hexdigest()}"
+        self.key = f"{folder.name} {(HERE / 'guest/init').read_text()}"
 
 
 def recipe():

@@ -30,7 +30,7 @@ def goes_on(vm, board, attempts=2, rule="confirmed"):
     assert pieces <= begins < pieces + attempts, f"{begins} pieces were begun, of {pieces}"
 
 
-@scenario(telling=True, limit=300)
+@scenario(telling=True, limit=480)
 def unplug_and_another_port(vm):
     """Unplugged in the middle of a write and plugged into another port: goes on"""
     board = vm.board("b", chip="ft230x")
@@ -45,7 +45,7 @@ def unplug_and_another_port(vm):
     goes_on(vm, board, rule="awaiting-start")
 
 
-@scenario(telling=True, limit=300)
+@scenario(telling=True, limit=480)
 def restart_in_the_middle(vm):
     """systemctl restart wipyd in the middle of a write: goes on"""
     board = begin(vm)
@@ -56,7 +56,7 @@ def restart_in_the_middle(vm):
     assert vm.must("systemctl show -P Result wipyd").strip() == "success"
 
 
-@scenario(telling=True, limit=300)
+@scenario(telling=True, limit=480)
 def kill_in_the_middle(vm):
     """kill -9 of wipyd in the middle of a write: systemd starts it again, and it goes on"""
     board = begin(vm)
@@ -76,7 +76,7 @@ def reboot_in_the_middle(vm):
     assert vm.must("systemctl is-system-running").strip() == "running"
 
 
-@scenario(limit=300)
+@scenario(limit=480)
 def clock_jumps(vm):
     """The machine stands still for 5 s in the middle of a write, and its clock jumps by 8 hours, then back by a day"""
     board = begin(vm)
@@ -91,7 +91,7 @@ def clock_jumps(vm):
     assert ask(vm, "status")["poll_state"] == "idle"
 
 
-@scenario(limit=300)
+@scenario(limit=480)
 def full_disk(vm):
     """A full disk: nothing is written to a board whose data can't be saved, and the reason is told; then it goes by itself"""
     board = vm.board("a")
@@ -102,10 +102,10 @@ def full_disk(vm):
         dd if=/dev/zero of=/var/fill2 bs=4096 status=none; sync; test $(stat -f -c %a /) = 0""", 120)
     board.plug(1)
     wait_for(lambda: board.status()["syncs"] > 0, 60, "it is looked at")
-    said = wait_rule(vm, board, "failed", "failed-finally", "retry-later", "no-space", "exhausted", seconds=60)
+    said = wait_rule(vm, board, "ended", "failed-before")
     assert board.status()["commands"].get("DEFL_BEGIN", 0) == 0, "it was written to"
     assert board.flash() == BLANK
-    assert "space" in str(said) + str(jobs(vm)) or "full" in str(said) + str(jobs(vm)), (said, jobs(vm))
+    assert "space" in str(jobs(vm)) or "full" in str(jobs(vm)), (said, jobs(vm))
     assert vm.must("systemctl is-active wipyd").strip() == "active"
     refused = vm.run(f"wipyctl firmware import /run/payload/{LARGE}")
     assert refused.code != 0 and ("space" in refused.out or "full" in refused.out), str(refused)

@@ -12,7 +12,7 @@ SMALL, LARGE = "small.tar.gz", "large.tar.gz"
 BLOCKS_IN = 15  # of a transfer that is in its middle
 
 
-def scenario(telling=False, limit=240):
+def scenario(telling=False, limit=480):
     """A function of a guest; its doc string is its row in the table. telling: part of `make vm`."""
     def mark(function):
         function.is_scenario, function.telling, function.limit = True, telling, limit
@@ -31,12 +31,12 @@ def find_device(vm, board):
     return next((device for device in ask(vm, "list") if device["slot"] == board.slot and device["present"]), None)
 
 
-def device(vm, board, seconds=40):
+def device(vm, board, seconds=90):
     """Once it is there."""
     return wait_for(lambda: find_device(vm, board), seconds, f"{board.name} is seen")
 
 
-def wait_rule(vm, board, *rules, seconds=60):
+def wait_rule(vm, board, *rules, seconds=150):
     """The device's properties once one of the rules holds."""
     last = {}
 
@@ -57,7 +57,7 @@ def jobs(vm):
     return [job for job in ask(vm, "history") if job["kind"] == "flash" and not job["dry_run"]]
 
 
-def wait_jobs(vm, states=("done",), seconds=120):
+def wait_jobs(vm, states=("done",), seconds=150):
     """The jobs, once there are so many and each has its state."""
     def over():
         found = jobs(vm)
@@ -96,12 +96,12 @@ def holds(vm, board, name, before=BLANK):
     assert flash == expected, f"{board.name}: the flash isn't what the package means"
 
 
-def is_let_go(board, seconds=20):
+def is_let_go(board, seconds=40):
     """An FT230X isn't told of a close, but nobody reads it any more."""
     wait_for(lambda: events(board, "open", "close", "reading")[-1:] != ["open"], seconds, f"{board.name}'s port is closed")
 
 
-def in_the_middle(board, blocks=BLOCKS_IN, seconds=90):
+def in_the_middle(board, blocks=BLOCKS_IN, seconds=150):
     """Once so many more blocks are on the chip."""
     def count():
         return board.status()["commands"].get("DEFL_DATA", 0)
