@@ -28,7 +28,7 @@ SECTIONS = {"main"}
 PACKAGES = ["systemd-sysv", "udev", "dbus", "polkitd", "libpam-systemd", "modemmanager", "kmod", "util-linux", "procps"]
 KERNEL = "linux-image-amd64"
 INITRD_PACKAGE = "busybox-static"
-ON_DISK = ["agent", "vmrig.service"]
+RIG = ["init", "agent", "vmrig.service"]  # the rig's own part; the disk has nothing of it
 # With all that they need. A driver of an adapter is loaded by udev, when one is plugged in.
 MODULES = ["virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "ext4", "crc32c_generic", "xhci_pci", "usbcore",
            "usbserial", "cp210x", "ftdi_sio", "cdc_acm", "autofs4"]
@@ -143,12 +143,22 @@ class Apt:
             print(f"  packages: the lists of {time.ctime(stamp.stat().st_mtime)}, as newer ones can't be had", flush=True)
 
     def versions(self, names):
-        """All that an empty system gets with these, and with what every system has: {name: version}."""
-        said = self.call("apt-get", "-s", "install", "?essential", "?priority(required)", *names)
+        """All that an empty system gets with these and the kernel, and with what every system has: {name: version}, and
+        the kernel's package. Asked once for each state of the lists: it takes seconds."""
+        known, question = self.folder / "versions", [names, self.lines, (self.folder / "updated").stat().st_mtime_ns]
+        if known.exists():
+            then = json.loads(known.read_text())
+            if then["question"] == question:
+                return then["versions"], then["kernel"]
+        kernel = re.search(r"Depends: (linux-image-[\w.+-]+)", self.call("apt-cache", "depends", KERNEL))
+        if not kernel:
+            raise Problem(f"apt has no kernel: {KERNEL}")
+        said = self.call("apt-get", "-s", "install", "?essential", "?priority(required)", *names, kernel[1])
         found = dict(re.findall(r"^Inst (\S+) \((\S+)", said, re.M))
-        if not found:
-            raise Problem(f"apt would install nothing for {' '.join(names)}")
-        return found
+        if kernel[1] not in found:
+            raise Problem(f"apt would not install {kernel[1]}: {said[-1000:]}")
+        known.write_text(json.dumps({"question": question, "versions": found, "kernel": kernel[1]}))
+        return found, kernel[1]
 
     def download(self, name, folder):
         """Unpacks a package into folder."""
@@ -211,8 +221,10 @@ def make_initrd(folder, version):
     for path in order:
         shutil.copy(path, root / "modules" / path.name)
     (root / "modules.order").write_text("".join(f"{path.name}\n" for path in order))
-    shutil.copy(HERE / "guest/init", root / "init")
-    (root / "init").chmod(0o755)
+    for name in RIG:
+        shutil.copy(HERE / "guest" / name, root / name)
+    for name in "init", "agent":
+        (root / name).chmod(0o755)
     names = "\n".join(str(path.relative_to(root)) for path in sorted(root.rglob("*")))
     with open(folder / "initrd", "wb") as out:
         done = subprocess.run(["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0"], cwd=root, input=names.encode(),
@@ -223,13 +235,9 @@ def make_initrd(folder, version):
 
 
 FINISH = r"""set -eu
-root=$1; work=$2; here=$3
+root=$1; work=$2
 mkdir -p "$root/usr/lib/modules"
 cp -r "$work/modules/lib/modules/." "$root/usr/lib/modules/"
-install -m 755 "$here/agent" "$root/usr/local/sbin/vmrig-agent"
-install -m 644 "$here/vmrig.service" "$root/etc/systemd/system/vmrig.service"
-mkdir -p "$root/etc/systemd/system/multi-user.target.wants"
-ln -s ../vmrig.service "$root/etc/systemd/system/multi-user.target.wants/vmrig.service"
 for unit in %(masked)s; do ln -sf /dev/null "$root/etc/systemd/system/$unit"; done
 echo vmrig > "$root/etc/hostname"
 echo 127.0.0.1 localhost vmrig > "$root/etc/hosts"
@@ -270,7 +278,7 @@ def make_disk(apt, names, work):
     leave_out = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale", "info")]
     run(["nice", "mmdebstrap", "--quiet", "--variant=minbase", f"--mode={mmdebstrap_mode()}", "--format=null",
          f"--keyring={KEYRING}", f"--include={','.join(names)}", *leave_out, '--aptopt=Acquire::Languages "none"',
-         f"--customize-hook=sh {script} \"$1\" {work} {HERE / 'guest'}", codename(), "/dev/null", *apt.lines], BUILD_LIMIT_S)
+         f"--customize-hook=sh {script} \"$1\" {work}", codename(), "/dev/null", *apt.lines], BUILD_LIMIT_S)
 
 
 # ---- the whole -------------------------------------------------------------------------------------------------------
@@ -280,12 +288,12 @@ class Image:
         make_initrd(folder, version)
         self.folder = folder
         self.kernel, self.initrd, self.disk = folder / "vmlinuz", folder / "initrd", folder / "disk"
-        self.key = f"{folder.name} {(HERE / 'guest/init').read_text()}"
+        self.key = " ".join([folder.name, *[(HERE / "guest" / name).read_text() for name in RIG]])
 
 
 def recipe():
     """What besides the packages makes the disk."""
-    parts = [FINISH, DISK, *MASKED, *MODULES, *[(HERE / "guest" / name).read_text() for name in ON_DISK]]
+    parts = [FINISH, DISK, *MASKED, *MODULES]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -296,11 +304,8 @@ def ensure(package, cold=False):
     apt = Apt(VM / "apt")
     apt.update()
     names = sorted({*PACKAGES, *dependencies(package)})
-    kernel = re.search(r"Depends: (linux-image-[\w.+-]+)", apt.call("apt-cache", "depends", KERNEL))
-    if not kernel:
-        raise Problem(f"apt has no kernel: {KERNEL}")
-    version = kernel[1].removeprefix("linux-image-")
-    contents = apt.versions([*names, kernel[1], INITRD_PACKAGE])
+    contents, kernel = apt.versions([*names, INITRD_PACKAGE])
+    version = kernel.removeprefix("linux-image-")
     listed = json.dumps({"packages": contents, "recipe": recipe()}, sort_keys=True, indent=1)
     folder = VM / f"image-{hashlib.sha256(listed.encode()).hexdigest()[:16]}"
     if cold:
@@ -314,8 +319,8 @@ def ensure(package, cold=False):
     work = VM / "new"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    print(f"  image {folder.name}: {len(contents)} packages are put together, with {kernel[1]} ...", flush=True)
-    make_kernel(apt, kernel[1], work)
+    print(f"  image {folder.name}: {len(contents)} packages are put together, with {kernel} ...", flush=True)
+    make_kernel(apt, kernel, work)
     apt.download(INITRD_PACKAGE, work / "unpacked")
     shutil.move(work / "unpacked/bin/busybox", work / "busybox")
     shutil.rmtree(work / "unpacked")

@@ -34,7 +34,7 @@ MACHINE = ["-M", "q35,usb=off", "-accel", "tcg,thread=multi,tb-size=256", "-cpu"
            "-nodefaults", "-no-user-config", "-display", "none", "-nic", "none", "-no-reboot"]
 COMMAND_LINE = "console=ttyS0 quiet mitigations=off systemd.firstboot=off systemd.show_status=error panic=-1 net.ifnames=0"
 VENDOR = {"cp2102": "10c4:ea60", "ft230x": "0403:6015"}
-BOOT_LIMIT_S = 240
+BOOT_LIMIT_S = 600
 
 
 class Lost(AssertionError):
@@ -175,7 +175,7 @@ class Guest:
     def __init__(self, image, folder, disk, payload, incoming=None):
         self.folder, self.boards, self.n_asked = Path(folder), [], 0
         self.log = open(self.folder / "qemu.log", "ab")
-        command = ["nice", "qemu-system-x86_64", *MACHINE, "-kernel", image.kernel, "-initrd", image.initrd,
+        command = ["nice", "-n", "2", "qemu-system-x86_64", *MACHINE, "-kernel", image.kernel, "-initrd", image.initrd,
                    "-append", COMMAND_LINE,
                    "-serial", f"file:{self.folder / 'serial.log'}",
                    "-qmp", f"unix:{self.folder / 'qmp.sock'},server=on,wait=off",

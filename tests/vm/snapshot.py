@@ -23,7 +23,7 @@ import packages  # noqa: E402
 FIRMWARE = {"small.tar.gz": dict(board="WiPy", release="1.20.1.r1", shape="both", app_bytes=60_000),
             "large.tar.gz": dict(board="WiPy", release="1.20.1.r1", shape="both", app_bytes=500_000)}
 CONFIG = "[flash]\nbaud = 921600\n"
-INSTALL_LIMIT_S = 180
+INSTALL_LIMIT_S = 400
 
 
 def next_package(package, folder):
