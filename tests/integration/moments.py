@@ -49,6 +49,7 @@ NO_MOMENT = {
     "open": "opening a pty is one system call",
     "reset": "a pty has no DTR and RTS: passed in no time; tests/vm has lines",
     "protect": "decides on what identify has read: no byte on the wire",
+    "load-stub": "without a stub there is nothing to load; test_stub.py has one",
     "boot-check": "a pty has no DTR and RTS: passed in no time; tests/vm has lines",
     "done": "the job is over",
 }

@@ -65,6 +65,11 @@ static int tear_down(void **state) {
     return 0;
 }
 
+static void add(uint8_t *to, const uint8_t *from, size_t size) {
+    if (size)
+        memcpy(to, from, size);
+}
+
 /* Collects the blocks, which must be as the loader takes them; gives back their number. */
 static uint32_t collect(const struct flash_run *run, uint8_t *stream) {
     uint32_t at = 0, n = 0;
@@ -76,9 +81,9 @@ static uint32_t collect(const struct flash_run *run, uint8_t *stream) {
         assert_true(size > 0 && size <= run->block_bytes);
         assert_int_equal(size, block.lead_size + block.body_size + block.tail_size);
         assert_true(work <= FLASH_RUN_INFLATED_MAX);
-        memcpy(stream + at, block.lead, block.lead_size);
-        memcpy(stream + at + block.lead_size, block.body, block.body_size);
-        memcpy(stream + at + block.lead_size + block.body_size, block.tail, block.tail_size);
+        add(stream + at, block.lead, block.lead_size);
+        add(stream + at + block.lead_size, block.body, block.body_size);
+        add(stream + at + block.lead_size + block.body_size, block.tail, block.tail_size);
         at += size;
         n++;
     }
