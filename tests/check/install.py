@@ -21,7 +21,7 @@ def files_below(folder):
     return {"/" + str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()}
 
 
-def wanted(prefix):
+def wanted(prefix, build):
     """What must be there, told from the source and not from the Makefile's list."""
     share = prefix + "/share"
     places = {
@@ -41,6 +41,8 @@ def wanted(prefix):
               f"{share}/dbus-1/system-services/org.wipyd1.service"}
     if (ROOT / "client/completions/wipyctl.bash").exists():
         files.add(share + "/bash-completion/completions/wipyctl")
+    if (pathlib.Path(build) / "stub/esp32.json").exists():  # what `make stub` got
+        files |= {share + "/wipyd/stub/esp32.json", share + "/wipyd/stub/README"}
     return files
 
 
@@ -58,7 +60,7 @@ def check(build, prefix, sysconfdir):
         settings = [f"DESTDIR={folder}", f"PREFIX={prefix}", f"SYSCONFDIR={sysconfdir}"]
         make("install", build, *settings)
         there = files_below(root)
-        should = wanted(prefix) | {f"{sysconfdir}/wipyd.conf"}
+        should = wanted(prefix, build) | {f"{sysconfdir}/wipyd.conf"}
         yield from (f"install: {path} is missing" for path in sorted(should - there))
         yield from (f"install: {path} is not known to this check" for path in sorted(there - should))
         unit = root / f"{prefix}/lib/systemd/system/wipyd.service".lstrip("/")
