@@ -169,7 +169,7 @@ $(BUILD)/daemon/firmware/stub_file.o: $(BUILD)/prefix
 -include $(shell find $(BUILD) -type f -name '*.d' 2>/dev/null)
 
 # ---- for people --------------------------------------------------------------------------------------------------
-.PHONY: deps deps-check demo test test-run vm vm-all check bench check-hardware format install uninstall deb clean help sim stub
+.PHONY: deps deps-check demo test test-run vm vm-all check bench check-hardware format install uninstall deb clean help sim stub soak matrix
 
 deps: ## Install the Debian packages that building and testing need (root or sudo); nothing to do when they are there
 	@tests/deps.sh $(DEPS_BUILD) $(DEPS_TEST)
@@ -188,6 +188,15 @@ test: deps ## Build everything and pass all tests
 
 test-run: all sim $(UNIT_BIN)
 	@WIPYD_BUILD=$(BUILD) WIPYD_SAN=$(SAN) python3 tests/run.py $(TESTS)
+
+# Not of `make test`: hours of them. The stub is soaked, too, where `make stub` has got it.
+N    ?= 20000
+SEED ?=
+soak: all sim ## N flashes of simulated boards with random faults from SEED; none may be reported done that isn't
+	@WIPYD_BUILD=$(BUILD) python3 tests/soak.py -n $(N) $(if $(SEED),--seed $(SEED)) $(SOAK)
+
+matrix: all sim ## Every phase x every interruption x each loader x with and without reset lines
+	@WIPYD_BUILD=$(BUILD) WIPYD_SAN=$(SAN) WIPYD_MATRIX=all python3 tests/integration/run.py -k test_matrix
 
 sim: $(BUILD)/wipysim $(BUILD)/liblines.so $(BUILD)/usbtool ## Build the simulated board and its USB port
 

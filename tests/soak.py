@@ -226,12 +226,10 @@ class Worker:
                 flash[at:at + 64] = rng.randbytes(64)
             board.flash_path.write_bytes(flash)
         if self.by_policy:
-            # An older firmware, or another that has been damaged, in a board that keeps what is its own.
-            now, flash = board.flash(), bytearray(self.ordinary[self.seats.index(seat)])
+            # Somebody has erased its firmware, and nothing else: a policy flashes the same package to a board once.
+            now, flash = board.flash(), bytearray(b"\xff" * 4 * MB)
             for area in OWN:
                 flash[area] = now[area]
-            if rng.random() < 0.5:
-                flash = bytearray(rng.choice(self.packages[:-1]).applied(bytes(flash)))
             board.flash_path.write_bytes(flash)
             seat.package = self.packages[-1]
         else:
@@ -300,8 +298,15 @@ class Worker:
                 seat.press_at = None
                 seat.board.ask("reset")
         elif time.monotonic() > seat.deadline - JOB_LIMIT_S + 6:
-            # The look failed by its faults and waits for somebody: plug it in again, as its advice says.
+            # Its faults have brought the look, or the jobs before, to an end: plug it in again, as its advice says, or
+            # give the command where the policy has given up.
             self.counts["looked at again"] += 1
+            with contextlib.suppress(DBusError):
+                if self.bench.device(seat.board)["Rule"] == "failed-before":
+                    self.counts["commanded, the policy had given up"] += 1
+                    self.bench.bus.call(self.bench.device_path(seat.board), DEVICE, "Flash", "a{sv}", {})
+                    seat.deadline += 6
+                    return
             seat.board.fault("clear")
             seat.board.ask("set flip-rate 0")
             self.unplug(seat)
