@@ -1,17 +1,40 @@
 #include "daemon/esp/slip.h"
 
+#include <string.h>
+
 enum { END = 0xc0, ESC = 0xdb, ESC_END = 0xdc, ESC_ESC = 0xdd };
 
+static const uint8_t *find(const uint8_t *bytes, const uint8_t *end, uint8_t byte) {
+    const uint8_t *found = memchr(bytes, byte, (size_t)(end - bytes));
+
+    return found ? found : end;
+}
+
+/* Run by run: one byte in 128 is to be escaped, and 64 boards at 921600 baud have 6 MB a second between them.
+ */
 size_t slip_encode(const uint8_t *bytes, size_t size, uint8_t *out) {
+    const uint8_t *end = bytes + size, *next_end, *next_esc;
     size_t n = 0;
 
-    for (size_t i = 0; i < size; i++)
-        if (bytes[i] == END || bytes[i] == ESC) {
-            out[n++] = ESC;
-            out[n++] = bytes[i] == END ? ESC_END : ESC_ESC;
-        } else {
-            out[n++] = bytes[i];
-        }
+    if (size == 0)
+        return 0;
+    next_end = find(bytes, end, END);
+    next_esc = find(bytes, end, ESC);
+    while (bytes < end) {
+        const uint8_t *stop = next_end < next_esc ? next_end : next_esc;
+
+        memcpy(out + n, bytes, (size_t)(stop - bytes));
+        n += (size_t)(stop - bytes);
+        if (stop == end)
+            break;
+        out[n++] = ESC;
+        out[n++] = stop == next_end ? ESC_END : ESC_ESC;
+        bytes = stop + 1;
+        if (stop == next_end)
+            next_end = find(bytes, end, END);
+        else
+            next_esc = find(bytes, end, ESC);
+    }
     return n;
 }
 
