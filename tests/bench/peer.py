@@ -7,7 +7,7 @@ import time
 
 import packages
 from harness import _die_with_parent
-from measure import FLASH_BYTES, Missing
+from measure import FLASH_BYTES, Missing, resident_kib
 
 LIMIT_S = 900
 
@@ -41,13 +41,16 @@ class Run(threading.Thread):
         with open(self.log, "wb") as log:
             process = subprocess.Popen(list(map(str, self.command)), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                        preexec_fn=_die_with_parent)
-        killer = threading.Timer(LIMIT_S, process.kill)
-        killer.start()
-        _, status, used = os.wait4(process.pid, 0)
-        killer.cancel()
+        pid, most_kib = 0, 0
+        while not pid:  # what rusage says of memory counts ours as well, from between fork and exec
+            time.sleep(0.05)
+            most_kib = max(most_kib, resident_kib(process.pid))
+            if time.monotonic() - began > LIMIT_S:
+                process.kill()
+            pid, status, used = os.wait4(process.pid, os.WNOHANG)
         process.returncode = os.waitstatus_to_exitcode(status)
         self.code, self.seconds = process.returncode, time.monotonic() - began
-        self.cpu_s, self.resident_mib = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+        self.cpu_s, self.resident_mib = used.ru_utime + used.ru_stime, most_kib / 1024
 
 
 def flash(boards, package, baud, folder):
