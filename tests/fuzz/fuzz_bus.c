@@ -123,7 +123,7 @@ static void start_daemon(void) {
     snprintf(path, sizeof path, "%s/wipyd.db", own_folder());
     must(records_open(&bench.records, path, &fault) == WIPYD_ERROR_NONE);
     snprintf(path, sizeof path, "%s/firmware", own_folder());
-    must(firmware_store_open(&bench.store, &bench.loop, path, bench.records, bench.queue, &bench.config,
+    must(firmware_store_open(&bench.store, path, bench.records, bench.queue, &bench.config,
                              service_store_events(), bench.service, &fault) == WIPYD_ERROR_NONE);
     must(http_loop_new(&bench.http, &bench.loop) == 0);
     must(firmware_poll_new(&bench.poll, &bench.loop, bench.store, bench.http, bench.records, bench.queue,

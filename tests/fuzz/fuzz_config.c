@@ -23,6 +23,9 @@ static void check_config(const struct config *config) {
     must(is_within(config->log_level, 3, 7));
     must(is_within(config->baud, 9600, 4000000) && is_within(config->connect_timeout_s, 1, 3600));
     must(is_within(config->attempts, 1, 100) && config->policy < BOARD_POLICY_COUNT);
+    must(config->jobs <= 256 && config->usb_budget_k <= 100000);
+    must(!config->stub || *config->stub == '/' || !strcmp(config->stub, "auto") ||
+         !strcmp(config->stub, "off"));
     must(config->settle_ms <= 60000 && config->syncs <= 20 && config->listen_ms <= 3000);
     must(config->coach_s <= 86400 && config->n_adapters <= CONFIG_ADAPTERS_MAX);
     must(config->n_ports <= CONFIG_PORTS_MAX && config->n_sources <= CONFIG_SOURCES_MAX);

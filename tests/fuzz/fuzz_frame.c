@@ -27,9 +27,12 @@ static void check_round_trip(const uint8_t *bytes, size_t size) {
 
 static void make_request(struct input *input, const struct esp_loader *loader, struct esp_request *ret) {
     uint32_t offset = take_u32(input), size = take_u32(input);
-    static const uint8_t block[64];
+    static const uint8_t bytes[64];
+    const struct esp_block block = { bytes, offset % (ESP_LEAD_MAX + 1),      bytes, sizeof bytes,
+                                     bytes, size % (ESP_REQUEST_TAIL_MAX + 1) };
+    static uint8_t sink[1];
 
-    switch (take_byte(input) % 10) {
+    switch (take_byte(input) % 16) {
     case 0:
         esp_request_sync(ret);
         break;
@@ -52,11 +55,29 @@ static void make_request(struct input *input, const struct esp_loader *loader, s
         esp_request_change_baud(ret, size);
         break;
     case 7:
-        esp_request_begin(ret, offset & 1, offset & 0xfff000, size & 0xffffff, size & 0xffffff,
+        esp_request_begin(ret, loader, offset & 1, offset & 0xfff000, size & 0xffffff, size & 0xffffff,
                           loader->block_bytes);
         break;
     case 8:
-        esp_request_data(ret, offset & 1, size, block, sizeof block, size & 0xffff);
+        esp_request_data(ret, offset & 1, size, &block, size & 0xffff);
+        break;
+    case 9:
+        esp_request_end(ret, offset & 1, size & 0xffffff);
+        break;
+    case 10:
+        esp_request_erase_region(ret, offset & 0xfff000, size & 0xfff000);
+        break;
+    case 11:
+        esp_request_read_flash(ret, offset, size, sink);
+        break;
+    case 12:
+        esp_request_mem_begin(ret, offset, size % 0x20000);
+        break;
+    case 13:
+        esp_request_mem_data(ret, size, bytes, sizeof bytes);
+        break;
+    case 14:
+        esp_request_mem_end(ret, offset);
         break;
     default:
         esp_request_md5(ret, loader, offset, size & 0xffffff);
@@ -65,7 +86,7 @@ static void make_request(struct input *input, const struct esp_loader *loader, s
 }
 
 static void check_request(const struct esp_request *request) {
-    static uint8_t out[SLIP_ENCODED_MAX(ESP_REQUEST_HEAD_MAX + 64)];
+    static uint8_t out[SLIP_ENCODED_MAX(ESP_REQUEST_HEAD_MAX + 64 + ESP_REQUEST_TAIL_MAX)];
     size_t n;
 
     must(request->head_size >= 8 && request->head_size <= ESP_REQUEST_HEAD_MAX);
@@ -73,7 +94,6 @@ static void check_request(const struct esp_request *request) {
     must(esp_request_frame_max(request) <= sizeof out);
     n = esp_request_frame(request, out);
     must(n <= esp_request_frame_max(request) && out[0] == 0xc0 && out[n - 1] == 0xc0);
-    must(*esp_opcode_name(esp_request_opcode(request)));
 }
 
 static void check_reply(const uint8_t *frame, size_t size, const struct esp_request *request,
@@ -89,7 +109,8 @@ static void check_reply(const uint8_t *frame, size_t size, const struct esp_requ
             (void)!esp_reply_md5(&reply, loader, md5);
         break;
     case ESP_FRAME_REFUSAL:
-        must(*esp_rom_error_text(reply.error));
+        must(*esp_error_text(loader, reply.error));
+        (void)esp_error_is_of_stream(loader, reply.error);
         break;
     case ESP_FRAME_STALE:
     case ESP_FRAME_ALIEN:
@@ -100,14 +121,12 @@ static void check_reply(const uint8_t *frame, size_t size, const struct esp_requ
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     static struct slip_decoder decoder;
     struct input input = { bytes, size };
-    struct esp_loader raw = esp_loader_rom;
-    const struct esp_loader *loader = take_byte(&input) & 1 ? &raw : &esp_loader_rom;
+    static const struct esp_loader *const loaders[] = { &esp_loader_rom, &esp_loader_stub,
+                                                        &esp_loader_stub_legacy, &esp_loader_stub_unknown };
+    const struct esp_loader *loader = loaders[take_byte(&input) % 4];
     struct esp_request request;
     size_t limit = take_u32(&input) % (2 * SLIP_FRAME_MAX);
 
-    /* As a stub answers. */
-    raw.status_bytes = 2;
-    raw.md5_is_raw = true;
     make_request(&input, loader, &request);
     check_request(&request);
     slip_decoder_reset(&decoder, limit);
@@ -122,6 +141,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
             must(frame && decoder.size > 0);
             memcpy(frame, decoder.frame, decoder.size);
             check_reply(frame, decoder.size, &request, loader);
+            must(!esp_frame_is_hello(frame, decoder.size) || decoder.size == 4);
             free(frame);
         }
     }

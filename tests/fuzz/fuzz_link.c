@@ -17,6 +17,7 @@ enum {
     TURNS_MAX = 60,        /* of the timer, that a request may take when the chip says no more */
     DONE_MS_MAX = 1800000, /* the same on the clock: an erase of the whole chip has its minutes */
     BODY_BYTES = 512,
+    SINK_BYTES = 3 * ESP_READ_PACKET + 100,
 };
 
 struct serial_port {
@@ -48,7 +49,9 @@ static struct {
     struct esp_request request;
     struct esp_identify identify;
     bool is_identifying;
-    uint8_t body[BODY_BYTES];
+    uint8_t body[BODY_BYTES], sink[SINK_BYTES];
+    uint8_t frame[ESP_READ_PACKET];
+    uint32_t read_done; /* that the chip has sent of it */
 } bench;
 
 /* ---- the loop -------------------------------------------------------------------------------- */
@@ -216,6 +219,47 @@ static void request(const struct esp_request *which) {
     esp_link_request(bench.link, which, on_done);
 }
 
+static void make_data(struct esp_request *ret, struct input *input, bool deflated) {
+    static const uint8_t ends[ESP_REQUEST_TAIL_MAX];
+    uint8_t how = take_byte(input);
+
+    esp_request_data(ret, deflated, how,
+                     &(struct esp_block) { ends, how % (ESP_LEAD_MAX + 1), bench.body, how * 2u, ends,
+                                           how % (ESP_REQUEST_TAIL_MAX + 1) },
+                     0x1000);
+}
+
+/* What only a stub can, or what it takes to run one. */
+static void ask_of_stub(struct input *input) {
+    const struct esp_loader *loader = esp_link_loader(bench.link);
+    struct esp_request which;
+
+    switch (take_byte(input) % 5) {
+    case 0:
+        esp_request_mem_begin(&which, 0x4009f000, 0x1800);
+        break;
+    case 1:
+        esp_request_mem_data(&which, 0, bench.body, sizeof bench.body);
+        break;
+    case 2:
+        esp_request_mem_end(&bench.request, 0x4009f000);
+        esp_link_run_stub(bench.link, 0x4009f000,
+                          input->size & 1 ? &esp_loader_stub : &esp_loader_stub_legacy, on_done);
+        return;
+    case 3:
+        esp_request_end(&which, true, 0x10000);
+        break;
+    default:
+        if (loader->has_read_flash)
+            esp_request_read_flash(&which, 0x1000, take_u32(input) % (SINK_BYTES + 1), bench.sink);
+        else
+            esp_request_erase_region(&which, 0x1000, 0x1000);
+        bench.read_done = 0;
+        break;
+    }
+    request(&which);
+}
+
 static void ask(struct input *input) {
     struct esp_request which;
     uint8_t what = take_byte(input);
@@ -224,7 +268,7 @@ static void ask(struct input *input) {
     bench.in_call = true;
     bench.is_idle = false;
     bench.asked_ms = bench.now;
-    switch (what % 13) {
+    switch (what % 16) {
     case 0:
         esp_request_sync(&bench.request);
         esp_link_sync(bench.link, take_byte(input) % 8u, ms, on_done);
@@ -262,7 +306,7 @@ static void ask(struct input *input) {
         }
         break;
     case 8:
-        esp_request_data(&which, ms & 8, 0, bench.body, take_byte(input) * 2u, 0x1000);
+        make_data(&which, input, ms & 8);
         request(&which);
         break;
     case 9:
@@ -276,6 +320,11 @@ static void ask(struct input *input) {
     case 11:
         (void)!esp_link_can_baud(bench.link, take_u32(input) % 5000000u);
         bench.is_idle = true;
+        break;
+    case 12:
+    case 13:
+    case 14:
+        ask_of_stub(input);
         break;
     default:
         esp_request_read_reg(&which, ESP_MAGIC_ADDRESS);
@@ -320,6 +369,24 @@ static void reply(struct input *input) {
     say(out, n);
 }
 
+/* What follows the good reply to READ_FLASH: the frame that is due, or one that isn't; and their MD5. */
+static void say_read(struct input *input) {
+    static uint8_t out[SLIP_ENCODED_MAX(ESP_READ_PACKET) + 2];
+    uint8_t how = take_byte(input);
+    uint32_t left = bench.request.sink_size > bench.read_done ? bench.request.sink_size - bench.read_done : 0;
+    uint32_t size = left ? left < ESP_READ_PACKET ? left : ESP_READ_PACKET : 16;
+    size_t n = 0;
+
+    if (how & 1)
+        size -= (how >> 1) % size;
+    memset(bench.frame, how, size);
+    out[n++] = 0xc0;
+    n += slip_encode(bench.frame, size, out + n);
+    out[n++] = 0xc0;
+    bench.read_done += size;
+    say(out, n);
+}
+
 static void say_line(uint8_t which) {
     static const char *const lines[] = {
         "rst:0x1 (POWERON_RESET),boot:0x3 (DOWNLOAD_BOOT(UART0/UART1/SDIO_REI_REO_V2))\r\n",
@@ -329,6 +396,7 @@ static void say_line(uint8_t which) {
         "Pycom MicroPython 1.20.1.r1 [v1.8.6-849-b0520f1] on 2019-09-12; WiPy with ESP32\r\n>>> ",
         "\xc0",
         "\xc0\xdb",
+        "\xc0OHAI\xc0",
     };
     const char *line = lines[which % (sizeof lines / sizeof *lines)];
 
@@ -357,11 +425,22 @@ static void lose(bool is_told) {
 static void step(struct input *input) {
     struct input piece;
 
-    switch (take_byte(input) % 12) {
+    struct esp_request next;
+
+    switch (take_byte(input) % 14) {
     case 0:
     case 1:
         if (bench.is_idle)
             ask(input);
+        break;
+    case 12:
+        if (!bench.is_idle) {
+            make_data(&next, input, true);
+            esp_link_prepare(bench.link, &next);
+        }
+        break;
+    case 13:
+        say_read(input);
         break;
     case 2:
     case 3:

@@ -77,6 +77,9 @@ def of_the_wire(folder):
     for how in (0, 1, 2, 4, 0x48):
         write(folder, "link", f"answered-{how}", b"\x01" + b"".join(
             bytes([0, what, 4, 2, 4, how]) + bytes(80) + bytes([9]) for what in (0, 7, 8, 9, 10, 12)))
+    # A stub is loaded and run, says its hello, is read from in two frames and their MD5.
+    stub = bytes([1, 0, 12, 4, 0, 2, 4, 0]) + bytes([0, 13, 4, 2, 2, 8, 7, 0, 14, 4, 4]) + struct.pack("<I", 5000)
+    write(folder, "link", "stub", stub + bytes([2, 4, 0, 13, 0, 2, 13, 2, 2, 13, 4, 0, 8, 4, 7, 2, 12, 9, 4, 0]))
     write(folder, "link", "reset", bytes([1, 0, 6, 0]) + bytes([9]) * 12 + bytes([8, 0, 8, 2]) + bytes([9]) * 4)
 
 
@@ -196,6 +199,15 @@ def of_databases(folder, scratch):
     write(folder, "records", "future", b"sPRAGMA user_version = 99")
 
 
+def of_stubs(folder):
+    whole = (b'{"entry": 1074521580, "text": "CAD0PxwA9D8AAPQ/", "text_start": 1074520064, "data": "CMD8Pw==", '
+             b'"data_start": 1073605544, "bss_start": 1073528832}')
+    write(folder, "stub", "unknown", whole)
+    write(folder, "stub", "padded", whole.replace(b"==", b"=="[:1]))
+    write(folder, "stub", "no-text", whole.replace(b'"text":', b'"texts":'))
+    write(folder, "stub", "a-number", whole.replace(b"1074521580", b"-1.5e9"))
+
+
 def of_backups(folder):
     name = b"20261122T101500.123Z-7\0"
     mac = b"30:ae:a4:01:02:03\0"
@@ -232,6 +244,7 @@ def main():
         of_configuration(folder)
         of_databases(folder, Path(scratch))
         of_backups(folder)
+        of_stubs(folder)
         of_calls(folder)
         of_people(folder)
 
