@@ -98,7 +98,7 @@ static void spans_count_back_from_now(void **state) {
 }
 
 static void today_begins_at_midnight(void **state) {
-    uint64_t today, yesterday;
+    uint64_t today = 0, yesterday = 0;
     char buffer[TEXT_SIZE];
 
     (void)state;
