@@ -61,6 +61,8 @@ struct esp_loader {
     bool has_erase_region;  /* else BEGIN has to do it */
     bool has_read_flash;    /* READ_FLASH, and no READ_FLASH_SLOW */
     bool keeps_inflating;   /* a compressed write that was broken off spoils the next one: reset it before */
+    uint32_t baud_max; /* the most that is tried unasked; 0: no limit of its own. The ROM's divider comes out
+                           of its own crystal estimate, which nothing has shown to be good beyond 921600 */
 };
 
 extern const struct esp_loader esp_loader_rom;

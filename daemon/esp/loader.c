@@ -12,6 +12,7 @@ const struct esp_loader esp_loader_rom = {
     .formats = ESP_FORMAT_ZLIB,
     .late_errors = ESP_LATE_NONE,
     .begin_erases = true,
+    .baud_max = 921600,
     .baud_from_crystal = true,
 };
 

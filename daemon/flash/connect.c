@@ -17,6 +17,7 @@ enum {
     SYNCS_FIRST = 10,
     SYNCS_OTHER_RATE = 2,
     SYNCS_LISTENING = 2,
+    ROM_RATES = 4,    /* of the ladder: those up to 921600 */
     LISTEN_MS = 1000, /* between two tries while a person is at work */
     BOOT_LISTEN_MS = 500,
     BOOT_LISTEN_ROUNDS = 10,
@@ -67,8 +68,8 @@ enum step flash_enter_reset(struct flash_job *job) {
     if (!has_resets_left(job))
         return STEP_NEXT;
     /* A chip that is reset listens at the first rate again. */
-    if (esp_link_baud(job->link) != FLASH_FIRST_BAUD)
-        return flash_job_set_link_baud(job, FLASH_FIRST_BAUD);
+    if (esp_link_baud(job->link) != LADDER_FIRST_BAUD)
+        return flash_job_set_link_baud(job, LADDER_FIRST_BAUD);
     flash_job_reset_link(job, esp_reset_to_download(job->reset_attempt++));
     return STEP_WAIT;
 }
@@ -81,17 +82,17 @@ enum step flash_reply_reset(struct flash_job *job, enum esp_outcome outcome, con
 }
 
 /* The rate of this round: first the usual one, then those at which a job that was cut off may have left the
- * ROM, then the usual one for as long as a person needs. */
+ * ROM, with the one that was asked of it last, then the usual one for as long as a person needs. */
 static uint32_t round_baud(const struct flash_job *job) {
-    if (job->sync_round >= 1 && job->sync_round < FLASH_RATES)
-        return flash_rates[FLASH_RATES - job->sync_round];
-    if (job->sync_round == FLASH_RATES)
-        return job->target_baud;
-    return FLASH_FIRST_BAUD;
+    if (job->sync_round >= 1 && job->sync_round < ROM_RATES)
+        return ladder_rates[ROM_RATES - job->sync_round];
+    if (job->sync_round == ROM_RATES)
+        return job->asked_baud ? job->asked_baud : job->target_baud;
+    return LADDER_FIRST_BAUD;
 }
 
 static bool is_waiting_for_person(const struct flash_job *job) {
-    return job->sync_round > FLASH_RATES;
+    return job->sync_round > ROM_RATES;
 }
 
 enum step flash_enter_sync(struct flash_job *job) {
@@ -102,7 +103,7 @@ enum step flash_enter_sync(struct flash_job *job) {
         job->sync_round = 0;
         memset(&job->heard, 0, sizeof job->heard);
     }
-    baud = has_resets_left(job) ? FLASH_FIRST_BAUD : round_baud(job);
+    baud = has_resets_left(job) ? LADDER_FIRST_BAUD : round_baud(job);
     if (baud != esp_link_baud(job->link)) {
         enum step step = flash_job_set_link_baud(job, baud);
 
@@ -164,10 +165,10 @@ static enum step fail_sync(struct flash_job *job) {
 static void hear(struct flash_job *job) {
     const struct boot_log *log = esp_link_boot_log(job->link);
 
-    if (esp_link_baud(job->link) == FLASH_FIRST_BAUD && (log->n_text || log->n_garbage) &&
+    if (esp_link_baud(job->link) == LADDER_FIRST_BAUD && (log->n_text || log->n_garbage) &&
         (log->verdict != BOOT_LOG_GARBAGE || !job->heard.n_text))
         job->heard = *log;
-    if (esp_link_baud(job->link) != FLASH_FIRST_BAUD)
+    if (esp_link_baud(job->link) != LADDER_FIRST_BAUD)
         esp_link_forget_log(job->link);
 }
 
@@ -270,9 +271,9 @@ enum step flash_enter_protect(struct flash_job *job) {
 /* A chip that nobody can reset for us is left at the rate at which everybody looks for it. */
 enum step flash_enter_finish(struct flash_job *job) {
     if (!job->link || !job->is_talking || flash_job_has_lines(job) ||
-        esp_link_baud(job->link) == FLASH_FIRST_BAUD)
+        esp_link_baud(job->link) == LADDER_FIRST_BAUD)
         return STEP_NEXT;
-    flash_ask_chip_baud(job, FLASH_FIRST_BAUD);
+    flash_ask_chip_baud(job, LADDER_FIRST_BAUD);
     return STEP_WAIT;
 }
 
@@ -325,8 +326,8 @@ enum step flash_enter_boot_check(struct flash_job *job) {
         say_goodbye(job);
         return STEP_NEXT;
     }
-    if (esp_link_baud(job->link) != FLASH_FIRST_BAUD)
-        return flash_job_set_link_baud(job, FLASH_FIRST_BAUD);
+    if (esp_link_baud(job->link) != LADDER_FIRST_BAUD)
+        return flash_job_set_link_baud(job, LADDER_FIRST_BAUD);
     if (!job->boot_round) {
         esp_link_forget_log(job->link);
         flash_job_reset_link(job, &esp_reset_to_application);

@@ -233,6 +233,17 @@ static void end_check(struct flash_job *job) {
     job->attempts = job->attempts_kept;
 }
 
+/* The attempts of a row are used up: perhaps the line is to blame. */
+static enum step try_lower_rate(struct flash_job *job) {
+    if (job->status.phase < WIPYD_PHASE_COMPARE || job->status.phase > WIPYD_PHASE_GUARD_CHECK)
+        return STEP_FAIL;
+    if (job->is_checking && ladder_below(esp_link_baud(job->link))) {
+        end_check(job);
+        job->is_doubtful = true;
+    }
+    return flash_lower_rate(job, job->status.phase);
+}
+
 static void run(struct flash_job *job, enum step step) {
     for (;;) {
         if (step == STEP_WAIT)
@@ -246,7 +257,7 @@ static void run(struct flash_job *job, enum step step) {
             step = STEP_FAIL;
         }
         if (step == STEP_RETRY)
-            step = ++job->attempts < row_of(job)->attempts ? STEP_AGAIN : STEP_FAIL;
+            step = ++job->attempts < row_of(job)->attempts ? STEP_AGAIN : try_lower_rate(job);
         switch (step) {
         case STEP_WAIT:
         case STEP_RETRY:
@@ -290,9 +301,13 @@ static enum step reconnect(struct flash_job *job, enum esp_outcome outcome) {
         return flash_job_fail(job, outcome == ESP_REBOOTED ? WIPYD_ERROR_CHIP_RESET : WIPYD_ERROR_SILENCE,
                               "%s, for the %u. time", story, job->reconnects);
     flash_job_log(job, LOG_WARNING, "connecting again, because: %s", story);
-    /* Losing the chip once may be the supply; twice, the rate. */
-    if (job->reconnects > 1 && flash_lower_baud(job->target_baud))
-        job->target_baud = flash_lower_baud(job->target_baud);
+    /* Losing the chip once may be the supply; twice, the rate; before the last time that is beyond doubt. */
+    if (job->reconnects > 1 && ladder_below(job->target_baud)) {
+        job->target_baud = outcome == ESP_LOST ? ladder_give_up(&job->status.ladder, job->target_baud)
+                                               : ladder_below(job->target_baud);
+        if (job->reconnects == RECONNECTS_MAX)
+            job->target_baud = LADDER_FIRST_BAUD;
+    }
     return flash_job_connect_again(job);
 }
 
@@ -304,6 +319,26 @@ enum step flash_job_connect_again(struct flash_job *job) {
     return flash_job_goto(job, WIPYD_PHASE_RESET);
 }
 
+/* What a good line never brings about. Refusals: of what came in damaged; esptool's words for the stub's are
+ * "bad data length", "bad checksum", "bad block size", "invalid command" (c0 to c3). A BEGIN that is refused
+ * as malformed may be one of blocks that are too big, which its row knows. */
+static bool is_line_error(const struct flash_job *job, enum esp_outcome outcome,
+                          const struct esp_reply *reply) {
+    switch (outcome) {
+    case ESP_NO_REPLY:
+    case ESP_LOST:
+        return true;
+    case ESP_REFUSED:
+        return (reply->error == 0x05 && job->status.phase != WIPYD_PHASE_BEGIN) || reply->error == 0x07 ||
+               reply->error == 0x0b || reply->error == 0x0c || (reply->error >= 0xc0 && reply->error <= 0xc3);
+    case ESP_OK:
+    case ESP_REBOOTED:
+    case ESP_GONE:
+        break;
+    }
+    return false;
+}
+
 static void on_link(void *userdata, enum esp_outcome outcome, const struct esp_reply *reply) {
     struct flash_job *job = userdata;
     const struct row *row = row_of(job);
@@ -311,6 +346,8 @@ static void on_link(void *userdata, enum esp_outcome outcome, const struct esp_r
 
     job->status.baud = esp_link_baud(job->link);
     job->is_doubtful |= outcome == ESP_NO_REPLY;
+    if (!row->is_outside && is_line_error(job, outcome, reply))
+        ladder_note_error(&job->status.ladder, esp_link_baud(job->link));
     if (outcome == ESP_GONE) {
         job->is_talking = false;
         if (end_if_settled(job))
@@ -442,6 +479,7 @@ int flash_job_start(struct flash_job **ret, uv_loop_t *loop, const struct flash_
     job->may_reset = request->may_reset;
     job->any_esp32 = request->any_esp32;
     job->target_baud = request->baud;
+    job->is_auto_baud = request->is_auto_baud;
     job->connect_timeout_ms = request->connect_timeout_ms;
     job->package = request->package ? firmware_package_ref(request->package) : NULL;
     job->stubs = request->stubs;

@@ -15,6 +15,7 @@
 #include "daemon/base/fault.h"
 #include "daemon/firmware/package.h"
 #include "daemon/firmware/stub_file.h"
+#include "daemon/flash/ladder.h"
 #include "proto/phase.h"
 
 struct flash_job;
@@ -54,6 +55,7 @@ struct flash_status {
     uint64_t wire_sent, wire_received; /* bytes, in the phases begin and write */
     bool has_started;                  /* in boot-check the firmware was heard to start */
     uint32_t retries;                  /* pieces begun again */
+    struct ladder ladder;              /* what came of each rate */
     struct flash_board board;
     char
         confirmed_release[FIRMWARE_RELEASE_MAX]; /* the firmware's own word in boot-check; empty: not heard */
@@ -72,6 +74,7 @@ struct flash_job_request {
     const char *restore_mac, *restore_backup; /* copied; NULL unless RESTORE */
     unsigned restore_parts;                   /* 1 << enum backup_part, or-ed */
     uint32_t baud;                            /* to climb to */
+    bool is_auto_baud;                        /* nobody named it: the loader's own limit holds */
     uint32_t connect_timeout_ms;
     /* The board of a job that goes on, "30:ae:a4:01:02:03", copied: any other is WRONG_CHIP; and where its
      * image was half written, so that it names no type, its type has been checked before. NULL: any board. */

@@ -94,8 +94,10 @@ struct flash_job {
     uint64_t boot_heard; /* bytes of text, and when the last came (uv_now) */
     uint64_t boot_heard_ms;
     uint32_t target_baud; /* to climb to; goes down with failures */
+    bool is_auto_baud;
+    uint32_t asked_baud; /* of the chip, last; 0: nothing yet */
     enum { RATE_ASK, RATE_SET, RATE_PROBE } rate_step;
-    bool rate_is_lowered; /* a region is being repeated: go back to it */
+    enum wipyd_phase phase_to_repeat; /* once the rate is lower; QUEUED: none, on to the next */
     struct esp_identify identify;
     char mac_hex[13];
     struct flash_probe *probe;
@@ -178,15 +180,10 @@ enum step flash_reply_boot_check(struct flash_job *job, enum esp_outcome outcome
                                  const struct esp_reply *reply);
 
 /* rate.c */
-/* The ROM listens at what it heard first after its reset, which is what we send first. */
-#define FLASH_FIRST_BAUD 115200u
-enum { FLASH_RATES = 4 };
-/* Rates worth a try, upwards. */
-extern const uint32_t flash_rates[FLASH_RATES];
-/* The next rate below baud that is worth a try; 0 below 115200. */
-uint32_t flash_lower_baud(uint32_t baud);
 /* Asks the chip to listen at baud from its answer on, which is the row's next reply. */
 void flash_ask_chip_baud(struct flash_job *job, uint32_t baud);
+/* The line is too bad for this rate: one lower, and then phase once more. STEP_FAIL where there is none. */
+enum step flash_lower_rate(struct flash_job *job, enum wipyd_phase phase);
 enum step flash_enter_raise_baud(struct flash_job *job);
 enum step flash_reply_raise_baud(struct flash_job *job, enum esp_outcome outcome,
                                  const struct esp_reply *reply);

@@ -424,9 +424,14 @@ enum step flash_reply_save(struct flash_job *job, enum esp_outcome outcome, cons
         flash_describe(job, "reading the board's own data", outcome, reply, story, sizeof story);
         return flash_job_retry(job, WIPYD_ERROR_CHIP_REFUSED, "%s", story);
     }
-    if (!flash_reader_take(&job->reader, reply))
-        return flash_job_fail(job, WIPYD_ERROR_BACKUP_FAILED, "0x%x reads differently each time",
-                              job->reader.offset + job->reader.done);
+    if (!flash_reader_take(&job->reader, reply)) {
+        flash_job_fail(job, WIPYD_ERROR_BACKUP_FAILED, "0x%x reads differently each time",
+                       job->reader.offset + job->reader.done);
+        ladder_note_error(&job->status.ladder, esp_link_baud(job->link));
+        job->save_part--; /* from its beginning */
+        next_part(job);
+        return flash_lower_rate(job, WIPYD_PHASE_SAVE);
+    }
     job->attempts = 0;
     return STEP_AGAIN;
 }

@@ -4,18 +4,10 @@
 
 enum { RATE_PROBES = 3 };
 
-const uint32_t flash_rates[FLASH_RATES] = { FLASH_FIRST_BAUD, 230400, 460800, 921600 };
-
-uint32_t flash_lower_baud(uint32_t baud) {
-    for (size_t i = FLASH_RATES; i-- > 0;)
-        if (flash_rates[i] < baud)
-            return flash_rates[i];
-    return 0;
-}
-
 void flash_ask_chip_baud(struct flash_job *job, uint32_t baud) {
     struct esp_request request;
 
+    job->asked_baud = baud;
     if (esp_link_loader(job->link)->baud_from_crystal)
         esp_request_change_baud(&request, esp_rom_baud(&job->identify.chip, baud));
     else
@@ -25,12 +17,33 @@ void flash_ask_chip_baud(struct flash_job *job, uint32_t baud) {
 }
 
 static enum step rate_reached(struct flash_job *job) {
+    enum wipyd_phase phase;
+
     job->rate_step = RATE_ASK;
     job->baud_change_failed = false;
-    if (!job->rate_is_lowered)
+    if (!job->phase_to_repeat)
         return STEP_NEXT;
-    job->rate_is_lowered = false;
-    return flash_job_goto(job, WIPYD_PHASE_BEGIN);
+    phase = job->phase_to_repeat;
+    job->phase_to_repeat = WIPYD_PHASE_QUEUED;
+    return flash_job_goto(job, phase);
+}
+
+/* Beyond the most that the loader is good for nothing is tried, unless a person has named the rate. */
+static void heed_loader(struct flash_job *job) {
+    uint32_t most = esp_link_loader(job->link)->baud_max;
+
+    if (job->is_auto_baud && most && job->target_baud > most)
+        job->target_baud = most;
+}
+
+enum step flash_lower_rate(struct flash_job *job, enum wipyd_phase phase) {
+    uint32_t baud = esp_link_baud(job->link);
+
+    if (!ladder_below(baud))
+        return STEP_FAIL;
+    job->target_baud = ladder_give_up(&job->status.ladder, baud);
+    job->phase_to_repeat = phase;
+    return flash_job_goto(job, WIPYD_PHASE_RAISE_BAUD);
 }
 
 enum step flash_enter_raise_baud(struct flash_job *job) {
@@ -38,14 +51,15 @@ enum step flash_enter_raise_baud(struct flash_job *job) {
 
     switch (job->rate_step) {
     case RATE_ASK:
+        heed_loader(job);
         if (esp_link_baud(job->link) == job->target_baud)
             return rate_reached(job);
         if (!esp_link_can_baud(job->link, job->target_baud)) {
             flash_job_log(job, LOG_WARNING, "the adapter can't do %u baud", job->target_baud);
-            if (!flash_lower_baud(job->target_baud))
+            if (!ladder_below(job->target_baud))
                 return flash_job_fail(job, WIPYD_ERROR_BAUD_UNSUPPORTED, "the adapter can't do %u baud",
                                       job->target_baud);
-            job->target_baud = flash_lower_baud(job->target_baud);
+            job->target_baud = ladder_give_up(&job->status.ladder, job->target_baud);
             return STEP_AGAIN;
         }
         flash_ask_chip_baud(job, job->target_baud);
@@ -61,7 +75,8 @@ enum step flash_enter_raise_baud(struct flash_job *job) {
     return STEP_FAIL;
 }
 
-/* Nobody knows at which rate the chip is now: find it anew, and be content with less. */
+/* Nobody knows at which rate the chip is now: find it anew, and be content with less. Where that takes a
+ * person's finger, with two rates less, so that it is seldom asked for twice. */
 static enum step rate_failed(struct flash_job *job, enum esp_outcome outcome) {
     char story[160];
 
@@ -69,9 +84,12 @@ static enum step rate_failed(struct flash_job *job, enum esp_outcome outcome) {
     flash_job_log(job, LOG_WARNING, "%u baud does not work here: %s", job->target_baud, story);
     job->rate_step = RATE_ASK;
     job->is_talking = false;
-    if (!flash_lower_baud(job->target_baud))
+    ladder_note_error(&job->status.ladder, job->target_baud);
+    if (!ladder_below(job->target_baud))
         return flash_job_fail(job, WIPYD_ERROR_BAUD_FAILED, "%s", story);
-    job->target_baud = flash_lower_baud(job->target_baud);
+    job->target_baud = ladder_give_up(&job->status.ladder, job->target_baud);
+    if (!flash_job_has_lines(job) && ladder_below(job->target_baud))
+        job->target_baud = ladder_give_up(&job->status.ladder, job->target_baud);
     job->baud_change_failed = true;
     job->identify.loader = NULL;
     job->sync_deadline = 0;
@@ -99,6 +117,7 @@ enum step flash_reply_raise_baud(struct flash_job *job, enum esp_outcome outcome
             return rate_reached(job);
         if (outcome == ESP_LOST || outcome == ESP_REBOOTED || job->attempts + 1 == RATE_PROBES)
             return rate_failed(job, outcome);
+        ladder_note_error(&job->status.ladder, job->target_baud);
         return flash_job_retry(job, WIPYD_ERROR_BAUD_FAILED, "%u baud garbles what comes back",
                                job->target_baud);
     }

@@ -12,8 +12,6 @@
 #include "daemon/flash/phases.h"
 
 enum {
-    PIECE_ATTEMPTS_SAME_RATE = 2,
-    PIECE_ATTEMPTS_MAX = 6,
     VERIFY_ATTEMPTS = 3,
     ERROR_MALFORMED = 0x05, /* also: block too big */
 };
@@ -42,17 +40,18 @@ static void update_progress(struct flash_job *job) {
 }
 
 /* A stub that broke off is reset before it is trusted with anything: what it still holds would be told or
- * written later. Where nobody can do that, one that would go on inflating gets nothing compressed any more.
- */
-static enum step begin_again(struct flash_job *job) {
+ * written later; on its way the job comes to the lower rate, too. Where nobody can reset it, one that would
+ * go on inflating gets nothing compressed any more. */
+static enum step begin_again(struct flash_job *job, bool at_lower_rate) {
     const struct esp_loader *loader = esp_link_loader(job->link);
 
-    if (!loader->is_stub)
-        return flash_job_goto(job, WIPYD_PHASE_BEGIN);
-    if (flash_job_has_lines(job))
+    if (loader->is_stub && flash_job_has_lines(job)) {
+        if (at_lower_rate)
+            job->target_baud = ladder_give_up(&job->status.ladder, esp_link_baud(job->link));
         return flash_job_connect_again(job);
+    }
     job->sends_plain |= loader->keeps_inflating;
-    return flash_job_goto(job, WIPYD_PHASE_BEGIN);
+    return at_lower_rate ? flash_lower_rate(job, WIPYD_PHASE_BEGIN) : flash_job_goto(job, WIPYD_PHASE_BEGIN);
 }
 
 __attribute__((format(printf, 3, 4))) static enum step piece_failed(struct flash_job *job,
@@ -60,7 +59,6 @@ __attribute__((format(printf, 3, 4))) static enum step piece_failed(struct flash
                                                                     ...) {
     struct flash_piece *piece = current(job);
     char what[200];
-    uint32_t lower = flash_lower_baud(esp_link_baud(job->link));
     va_list args;
 
     va_start(args, format);
@@ -68,15 +66,15 @@ __attribute__((format(printf, 3, 4))) static enum step piece_failed(struct flash
     va_end(args);
     flash_job_fail(job, code, "region 0x%x (%s): %s", piece->piece->offset, piece->region->name, what);
     flash_job_log(job, LOG_WARNING, "%s", job->status.fault.story);
-    if (piece->attempts >= PIECE_ATTEMPTS_MAX)
-        return STEP_FAIL;
-    if (piece->attempts < PIECE_ATTEMPTS_SAME_RATE || !lower)
-        return begin_again(job);
-    job->target_baud = lower;
-    if (esp_link_loader(job->link)->is_stub && flash_job_has_lines(job))
-        return begin_again(job); /* on its way it comes to the rate, too */
-    job->rate_is_lowered = true;
-    return flash_job_goto(job, WIPYD_PHASE_RAISE_BAUD);
+    switch (ladder_region_failed(&job->status.ladder, ladder_below(esp_link_baud(job->link)) != 0)) {
+    case LADDER_SAME:
+        return begin_again(job, false);
+    case LADDER_LOWER:
+        return begin_again(job, true);
+    case LADDER_FAIL:
+        break;
+    }
+    return STEP_FAIL;
 }
 
 /* ---- begin ----------------------------------------------------------------------------------- */
@@ -149,6 +147,8 @@ enum step flash_reply_begin(struct flash_job *job, enum esp_outcome outcome, con
         piece->attempts--;
         return STEP_AGAIN;
     }
+    if (outcome == ESP_REFUSED && reply->error == ERROR_MALFORMED)
+        ladder_note_error(&job->status.ladder, esp_link_baud(job->link));
     flash_describe(job, "begin", outcome, reply, story, sizeof story);
     return piece_failed(job, WIPYD_ERROR_WRITE_FAILED, "%s", story);
 }
@@ -228,6 +228,7 @@ enum step flash_reply_write(struct flash_job *job, enum esp_outcome outcome, con
         return STEP_NEXT;
     job->stream_done += flash_run_block(&job->run, job->stream_done, &block, &job->work);
     job->sequence++;
+    ladder_note_block(&job->status.ladder, esp_link_baud(job->link));
     update_progress(job);
     if (job->stream_done < job->run.stream_size)
         return STEP_AGAIN;
@@ -276,6 +277,7 @@ static enum step piece_differs(struct flash_job *job) {
         return flash_job_goto(job, WIPYD_PHASE_BEGIN);
     job->run.n = n_left;
     job->is_in_run = true;
+    ladder_note_error(&job->status.ladder, esp_link_baud(job->link));
     return piece_failed(job, WIPYD_ERROR_VERIFY_FAILED, "the MD5 on the chip differs");
 }
 
@@ -297,10 +299,12 @@ enum step flash_reply_verify(struct flash_job *job, enum esp_outcome outcome, co
             return STEP_AGAIN;
         for (; job->n_verified < job->run.n; job->n_verified++)
             job->pieces[job->cursor + job->n_verified].state = FLASH_PIECE_WRITTEN;
+        ladder_region_done(&job->status.ladder);
         return run_done(job);
     }
     if (memcmp(md5, piece->piece->md5, 16) != 0)
         return piece_differs(job);
     piece->state = FLASH_PIECE_WRITTEN;
+    ladder_region_done(&job->status.ladder);
     return ++job->n_verified < job->run.n ? STEP_AGAIN : run_done(job);
 }
