@@ -21,7 +21,7 @@
 
 enum key_type {
     KEY_PATH,         /* char *: an absolute path */
-    KEY_NUMBER,       /* uint32_t: decimal, min..max */
+    KEY_NUMBER,       /* uint32_t: decimal, min..max; where the default is 0 and below min, "auto" is 0 */
     KEY_LEVEL,        /* uint32_t: one of the words */
     KEY_PORT_LIST,    /* ports: an absolute path, added to those before */
     KEY_SOURCE_LIST,  /* sources: a kind and where, added to those before; or empty */
@@ -61,7 +61,7 @@ static bool needs_restart(const struct key *key) {
 static const struct key keys[] = {
     { "daemon", "state-directory", KEY_PATH, offsetof(struct config, state_directory), 0, 0, 0 },
     { "daemon", "log-level", KEY_LEVEL, offsetof(struct config, log_level), 0, 0, LOG_INFO },
-    { "flash", "baud", KEY_NUMBER, offsetof(struct config, baud), 9600, 4000000, 115200 },
+    { "flash", "baud", KEY_NUMBER, offsetof(struct config, baud), 9600, 4000000, 0 },
     { "flash", "connect-timeout", KEY_NUMBER, offsetof(struct config, connect_timeout_s), 1, 3600, 60 },
     { "flash", "jobs", KEY_NUMBER, offsetof(struct config, jobs), 0, 256, 0 },
     { "flash", "usb-budget", KEY_NUMBER, offsetof(struct config, usb_budget_k), 0, 100000, 1000 },
@@ -113,10 +113,18 @@ int config_add_port(struct config *config, const char *path) {
     return 0;
 }
 
+static bool has_auto(const struct key *key) {
+    return key->initial < key->min;
+}
+
 static bool parse_number(const char *text, const struct key *key, uint32_t *ret) {
     uint64_t value = 0;
     size_t n_digits = strspn(text, "0123456789");
 
+    if (has_auto(key) && !strcmp(text, "auto")) {
+        *ret = 0;
+        return true;
+    }
     if (n_digits == 0 || n_digits > 10 || text[n_digits] != 0)
         return false;
     for (const char *c = text; *c; c++)
@@ -239,7 +247,8 @@ static enum wipyd_error set_key(struct reading *reading, const struct key *key, 
         break;
     case KEY_NUMBER:
         if (!parse_number(value, key, field(config, key))) {
-            snprintf(wanted, sizeof wanted, "a number from %u to %u is wanted", key->min, key->max);
+            snprintf(wanted, sizeof wanted, "a number from %u to %u%s is wanted", key->min, key->max,
+                     has_auto(key) ? ", or auto," : "");
             return fail_value(reading, key, value, wanted);
         }
         break;

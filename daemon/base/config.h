@@ -40,7 +40,7 @@ struct config_adapter {
 struct config {
     char *state_directory; /* [daemon] state-directory, default $STATE_DIRECTORY or /var/lib/wipyd; owned */
     uint32_t log_level;    /* [daemon] log-level: error warning notice info debug; syslog's number */
-    uint32_t baud;         /* [flash] baud, 9600..4000000, default 115200: the rate to climb to */
+    uint32_t baud; /* [flash] baud, 9600..4000000: the rate to climb to; 0, "auto": what was shown to work */
     uint32_t connect_timeout_s; /* [flash] connect-timeout, 1..3600, default 60: wait for the boot ROM */
     uint32_t jobs;         /* [flash] jobs, 0..256, default 0: under way at once; 0: as many as USB carries */
     uint32_t usb_budget_k; /* [flash] usb-budget, 0..100000 KB/s of all ports on one hub; 0: no bound */

@@ -117,6 +117,8 @@ def keys_of_source(text):
     keys = {}
     for section, name, kind, rest in re.findall(r'\{ "([\w-]+)", "([\w-]+)", (\w+), (.*) \},', table):
         numbers = re.findall(r"\b\d+\b", rest)[-3:] if kind == "KEY_NUMBER" else []
+        if numbers and int(numbers[2]) < int(numbers[0]):  # "auto"
+            del numbers[2]
         keys.setdefault(section, {})[name] = numbers
     return keys
 

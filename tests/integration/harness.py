@@ -477,7 +477,7 @@ class Bench:
 
     def write_config(self, more=""):
         self.config_path.write_text(f"[daemon]\nstate-directory = {self.state}\nlog-level = debug\n"
-                                    f"[flash]\nconnect-timeout = {self.connect_timeout}\nstub = {self.stub}\n"
+                                    f"[flash]\nconnect-timeout = {self.connect_timeout}\nstub = {self.stub}\nbaud = 115200\n"
                                     f"[firmware]\nsource =\n{self.config}{more}")  # nobody is asked unless a test says so
 
     def wipyd_command(self, *arguments):

@@ -81,12 +81,25 @@ static void add_drop_in(const struct bench *bench, const char *name, const char 
     write_file(path, text, strlen(text));
 }
 
+static void auto_is_a_rate(void **state) {
+    struct bench *bench = *state;
+
+    assert_int_equal(read_text(bench, "[flash]\nbaud = 230400\n"), WIPYD_ERROR_NONE);
+    assert_int_equal(bench->config.baud, 230400);
+    assert_int_equal(read_text(bench, "[flash]\nbaud = auto\n"), WIPYD_ERROR_NONE);
+    assert_int_equal(bench->config.baud, 0);
+    assert_fails(bench, "[flash]\nbaud = automatic\n",
+                 "2: baud = \"automatic\": a number from 9600 to 4000000, or auto, is wanted");
+    assert_fails(bench, "[flash]\nattempts = auto\n",
+                 "2: attempts = \"auto\": a number from 1 to 100 is wanted");
+}
+
 static void defaults(void **state) {
     struct bench *bench = *state;
 
     assert_string_equal(bench->config.state_directory, "/var/lib/wipyd");
     assert_int_equal(bench->config.log_level, LOG_INFO);
-    assert_int_equal(bench->config.baud, 115200);
+    assert_int_equal(bench->config.baud, 0);
     assert_int_equal(bench->config.connect_timeout_s, 60);
     assert_int_equal(bench->config.attempts, 5);
     assert_int_equal(bench->config.policy, BOARD_POLICY_WIPY);
@@ -345,7 +358,7 @@ static void empty_file_is_fine(void **state) {
     struct bench *bench = *state;
 
     assert_int_equal(read_text(bench, ""), WIPYD_ERROR_NONE);
-    assert_int_equal(bench->config.baud, 115200);
+    assert_int_equal(bench->config.baud, 0);
 }
 
 static void missing_file(void **state) {
@@ -382,7 +395,7 @@ static void errors_name_file_and_line(void **state) {
     /* The first error counts, whatever follows. */
     assert_fails(bench, "[flash]\nnonsense\nbaud = 1\n", "2: neither [section] nor key = value");
     assert_fails(bench, "[flash]\nbaud = 1\nnonsense\n",
-                 "2: baud = \"1\": a number from 9600 to 4000000 is wanted");
+                 "2: baud = \"1\": a number from 9600 to 4000000, or auto, is wanted");
     assert_fails(bench, "[flash]\nbaud = 9600\n[x]\nnonsense\nbaud = 1\n", "3: unknown section \"x\"");
 }
 
@@ -397,10 +410,10 @@ static void values_are_bounded(void **state) {
 
     for (size_t i = 0; i < sizeof bad_numbers / sizeof *bad_numbers; i++) {
         snprintf(text, sizeof text, "[flash]\nbaud = %s\n", bad_numbers[i]);
-        snprintf(story, sizeof story, "2: baud = \"%s\": a number from 9600 to 4000000 is wanted",
+        snprintf(story, sizeof story, "2: baud = \"%s\": a number from 9600 to 4000000, or auto, is wanted",
                  bad_numbers[i]);
         assert_fails(bench, text, story);
-        assert_int_equal(bench->config.baud, 115200);
+        assert_int_equal(bench->config.baud, 0);
     }
     assert_int_equal(read_text(bench, "[flash]\nbaud = 9600\n"), WIPYD_ERROR_NONE);
     assert_int_equal(read_text(bench, "[flash]\nbaud = 4000000\n"), WIPYD_ERROR_NONE);
@@ -507,7 +520,7 @@ static void values_are_taken_over(void **state) {
     assert_int_equal(bench->config.keep_mib, 9);
     /* What isn't there any more has its default again. */
     take(bench, "");
-    assert_int_equal(bench->config.baud, 115200);
+    assert_int_equal(bench->config.baud, 0);
     assert_false(bench->config.allow_http);
 }
 
@@ -536,6 +549,7 @@ static void texts_and_lists_stay(void **state) {
 int main(void) {
     static const struct CMUnitTest tests[] = {
         moment(defaults),
+        moment(auto_is_a_rate),
         moment(every_key_is_read),
         moment(every_board_key_is_read),
         moment(bad_board_keys),
