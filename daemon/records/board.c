@@ -32,7 +32,11 @@ static int erase(sqlite3 *db, void *argument) {
     const char *const *mac = argument;
     int rc = table_run(db, "DELETE FROM board WHERE mac = ?1", *mac);
 
-    return rc == SQLITE_OK ? table_run(db, "DELETE FROM flashed WHERE mac = ?1", *mac) : rc;
+    if (rc == SQLITE_OK)
+        rc = table_run(db, "DELETE FROM flashed WHERE mac = ?1", *mac);
+    return rc == SQLITE_OK
+               ? table_run(db, "DELETE FROM rate WHERE owner = '" RATE_OF_BOARD "' AND name = ?1", *mac)
+               : rc;
 }
 
 int records_delete_board(struct records *records, const char *mac) {

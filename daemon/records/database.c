@@ -134,6 +134,21 @@ static const char *const migrations[] = {
     "  PRIMARY KEY (mac, sha256)"
     ") STRICT;"
     "PRAGMA user_version = 2;",
+
+    "CREATE TABLE rate ("
+    "  owner TEXT NOT NULL CHECK (owner IN ('slot', 'board')),"
+    "  name TEXT NOT NULL CHECK (name <> ''),"
+    "  baud INTEGER NOT NULL CHECK (baud BETWEEN 1 AND 4294967295),"
+    "  blocks INTEGER NOT NULL,"
+    "  errors INTEGER NOT NULL,"
+    "  good INTEGER NOT NULL,"
+    "  strikes INTEGER NOT NULL,"
+    "  wait INTEGER NOT NULL,"
+    "  failed_us INTEGER NOT NULL,"
+    "  used_us INTEGER NOT NULL,"
+    "  PRIMARY KEY (owner, name, baud)"
+    ") STRICT;"
+    "PRAGMA user_version = 3;",
 };
 
 #define SCHEMA ((int)(sizeof migrations / sizeof *migrations))

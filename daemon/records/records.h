@@ -99,6 +99,21 @@ struct slot_record {
     uint64_t seen_us;
 };
 
+#define RATE_OF_SLOT  "slot"
+#define RATE_OF_BOARD "board"
+
+/* What one rate has shown at one slot, or with one board. */
+struct rate_record {
+    char owner[8];              /* RATE_OF_SLOT or RATE_OF_BOARD */
+    char name[RECORD_SLOT_MAX]; /* of the slot, or the board's MAC */
+    uint32_t baud;
+    uint32_t blocks, errors; /* sent and taken, and spoilt by the line, of late: older ones fade */
+    uint32_t good;           /* jobs done at it in a row */
+    uint32_t strikes;        /* times that it was given up, less those forgiven */
+    uint32_t wait;           /* jobs done at a lower one until it is tried again */
+    uint64_t failed_us, used_us;
+};
+
 /* A job, from its beginning on. */
 struct job_record {
     uint32_t id;
@@ -150,8 +165,8 @@ struct records_query {
  * is cut at a whole character, and a row that can't be a record (an unknown word, a key that is too long) is
  * logged and left out. Negative errno; -EINVAL: a key or a value that no such record has. */
 must_check int records_put_board(struct records *records, const struct board_record *board);
-must_check int records_delete_board(struct records *records,
-                                    const char *mac); /* and what it was flashed with */
+/* And what it was flashed with. */
+must_check int records_delete_board(struct records *records, const char *mac);
 must_check int records_list_boards(struct records *records, struct board_record **ret, size_t *ret_n);
 must_check int records_put_slot(struct records *records, const struct slot_record *slot);
 must_check int records_delete_slot(struct records *records, const char *name);
@@ -173,6 +188,9 @@ must_check int records_last_job(struct records *records, uint32_t *ret);
 must_check int records_put_decision(struct records *records, const struct decision_record *decision);
 must_check int records_list_decisions(struct records *records, const struct records_query *query,
                                       struct decision_record **ret, size_t *ret_n);
+/* Those of a slot or a board go with it. */
+must_check int records_put_rate(struct records *records, const struct rate_record *rate);
+must_check int records_list_rates(struct records *records, struct rate_record **ret, size_t *ret_n);
 /* Package sha256 was flashed to that board and verified. */
 struct flashed_record {
     char mac[18], sha256[65];

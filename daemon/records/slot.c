@@ -14,7 +14,11 @@ int records_put_slot(struct records *records, const struct slot_record *slot) {
 static int erase(sqlite3 *db, void *argument) {
     const char *const *name = argument;
 
-    return table_run(db, "DELETE FROM slot WHERE name = ?1", *name);
+    int rc = table_run(db, "DELETE FROM slot WHERE name = ?1", *name);
+
+    return rc == SQLITE_OK
+               ? table_run(db, "DELETE FROM rate WHERE owner = '" RATE_OF_SLOT "' AND name = ?1", *name)
+               : rc;
 }
 
 int records_delete_slot(struct records *records, const char *name) {
