@@ -11,24 +11,28 @@
     "yet."
 
 /* Silicon Labs: the ids that the kernel's cp210x driver knows as theirs. FTDI: the driver's defaults. Pycom's
- * carriers: facts/pycom.md 4.2 and 4.3; those in DFU mode have other ids and no tty. */
+ * carriers: facts/pycom.md 4.2 and 4.3; those in DFU mode have other ids and no tty.
+ * Rates, facts/esp32-serial-protocol.md 3: FTDI to 3 M; CP2102 to 921600 out of a table, and CP2104 and
+ * CP2102N may have its ids; the CP2102N's own id to 3 M; CP2105's first port to 921600 (its datasheet: the
+ * standard one), CP2108 to 2 M (its datasheet); the PIC reads at 230400 at most (facts/pycom.md 4.2). */
 static const struct usb_adapter adapters[] = {
-    { SILICON_LABS, 0xea60, "CP2102/CP2104", NULL },
-    { SILICON_LABS, 0xea61, "CP210x", NULL },
-    { SILICON_LABS, 0xea63, "CP2102N", NULL },
-    { SILICON_LABS, 0xea70, "CP2105", NULL },
-    { SILICON_LABS, 0xea71, "CP2108", NULL },
-    { SILICON_LABS, 0xea80, "CP2110", NULL }, /* a HID device: a tty only where some driver makes one */
-    { FTDI, 0x6001, "FT232R", NULL },
-    { FTDI, 0x6010, "FT2232H", NULL },
-    { FTDI, 0x6011, "FT4232H", NULL },
-    { FTDI, 0x6014, "FT232H", NULL },
-    { FTDI, 0x6015, "FT230X", NULL }, /* all of FT-X; Pycom's Expansion Board 1.0 to 2.1 */
-    { MICROCHIP, 0xef98, "Expansion Board 3", PIC_UNHANDLED },
-    { MICROCHIP, 0xf012, "Pysense", PIC_UNHANDLED },
-    { MICROCHIP, 0xf013, "Pytrack", PIC_UNHANDLED },
-    { MICROCHIP, 0xef38, "Pyscan", PIC_UNHANDLED },
-    { MICROCHIP, 0xed14, "Pygate", PIC_UNHANDLED },
+    { SILICON_LABS, 0xea60, "CP2102/CP2104", 921600, NULL },
+    { SILICON_LABS, 0xea61, "CP210x", 921600, NULL },
+    { SILICON_LABS, 0xea63, "CP2102N", 3000000, NULL },
+    { SILICON_LABS, 0xea70, "CP2105", 921600, NULL },
+    { SILICON_LABS, 0xea71, "CP2108", 2000000, NULL },
+    { SILICON_LABS, 0xea80, "CP2110", 921600,
+      NULL }, /* a HID device: a tty only where some driver makes one */
+    { FTDI, 0x6001, "FT232R", 3000000, NULL },
+    { FTDI, 0x6010, "FT2232H", 3000000, NULL },
+    { FTDI, 0x6011, "FT4232H", 3000000, NULL },
+    { FTDI, 0x6014, "FT232H", 3000000, NULL },
+    { FTDI, 0x6015, "FT230X", 3000000, NULL }, /* all of FT-X; Pycom's Expansion Board 1.0 to 2.1 */
+    { MICROCHIP, 0xef98, "Expansion Board 3", 230400, PIC_UNHANDLED },
+    { MICROCHIP, 0xf012, "Pysense", 230400, PIC_UNHANDLED },
+    { MICROCHIP, 0xf013, "Pytrack", 230400, PIC_UNHANDLED },
+    { MICROCHIP, 0xef38, "Pyscan", 230400, PIC_UNHANDLED },
+    { MICROCHIP, 0xed14, "Pygate", 230400, PIC_UNHANDLED },
 };
 
 const struct usb_adapter *usb_adapter_find(const struct config *config, uint16_t vendor, uint16_t product,
@@ -38,7 +42,8 @@ const struct usb_adapter *usb_adapter_find(const struct config *config, uint16_t
             return &adapters[i];
     for (unsigned i = 0; i < config->n_adapters; i++)
         if (config->adapters[i].vendor == vendor && config->adapters[i].product == product) {
-            *ret = (struct usb_adapter) { vendor, product, config->adapters[i].name, NULL };
+            *ret = (struct usb_adapter) { vendor, product, config->adapters[i].name, USB_ADAPTER_BAUD_UNKNOWN,
+                                          NULL };
             return ret;
         }
     return NULL;

@@ -6,9 +6,13 @@
 
 #include "daemon/base/config.h"
 
+/* Of what nobody has measured: usual for UARTs of the last twenty years, and what Pycom's own tool uses. */
+#define USB_ADAPTER_BAUD_UNKNOWN 921600u
+
 struct usb_adapter {
     uint16_t vendor, product;
     const char *name;      /* "FT230X" */
+    uint32_t baud_max;     /* the most of the ladder that is tried unless a person names a rate */
     const char *unhandled; /* NULL: served; else one sentence that says why it isn't */
 };
 

@@ -200,6 +200,7 @@ static int read_device(struct usb_watch *watch, struct udev_device *device, stru
     port->product = product;
     snprintf(port->adapter, sizeof port->adapter, "%s", adapter->name);
     port->unhandled = adapter->unhandled;
+    port->baud_max = adapter->baud_max;
     *ret = steal_pointer(&known);
     return 0;
 }

@@ -29,6 +29,7 @@ struct usb_port {
     char *serial; /* the adapter's serial number, may be empty */
     uint16_t vendor, product;
     char adapter[32];      /* its name in the table */
+    uint32_t baud_max;     /* see adapters.h */
     const char *unhandled; /* NULL, or why it isn't served; static storage */
 };
 
