@@ -159,6 +159,7 @@ static void on_flash_finished(void *userdata, struct flash_job *flash) {
     job->status = *flash_job_status(flash);
     take_status(job);
     take_board(fleet, job);
+    fleet_rate_learn(fleet, job);
     job->is_begun = false;
     device->job = NULL;
     if (was_cut_off(job) && job->stop == WIPYD_ERROR_CANCELLED) {
@@ -283,7 +284,8 @@ void fleet_job_begin(struct fleet_job *job) {
     request.dry_run = job->record.is_dry_run;
     request.may_reset = may_reset(fleet, job);
     request.any_esp32 = fleet_policy(fleet, device, &from) == BOARD_POLICY_ANY;
-    request.baud = job->record.wanted_baud;
+    request.is_auto_baud = !job->record.wanted_baud;
+    request.baud = job->record.wanted_baud ? job->record.wanted_baud : fleet_rate_choose(fleet, job);
     request.connect_timeout_ms = job->connect_timeout_ms;
     if (job->record.attempts)
         request.resumed_mac = job->record.mac;

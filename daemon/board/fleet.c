@@ -164,6 +164,7 @@ static void on_usb_added(void *userdata, const struct usb_port *port) {
     /* A port of the configuration that udev knows after all. */
     device->is_by_hand = false;
     device->unhandled = port->unhandled;
+    device->baud_max = port->baud_max;
     COPY(device->slot, port->slot);
     COPY(device->adapter, port->adapter);
     COPY(device->serial, port->serial);
@@ -261,6 +262,7 @@ static int add_by_hand(struct fleet *fleet, const char *node) {
     if (r < 0)
         return r;
     device->is_by_hand = true;
+    device->baud_max = USB_ADAPTER_BAUD_UNKNOWN;
     COPY(device->slot, node);
     return watch_folder_of(fleet, node);
 }
@@ -290,6 +292,8 @@ static void on_slot(void *userdata, const struct slot_record *slot, bool is_new)
 
     if (!fleet->is_started || fleet->is_closing)
         return;
+    if (is_new)
+        fleet_rates_review(fleet); /* what was reviewed under this name is forgotten */
     fleet->events->on_slot(fleet->userdata, slot, is_new);
     for (unsigned i = 0; i < fleet->n_devices; i++)
         if (!strcmp(fleet->devices[i]->slot, slot->name))
@@ -359,6 +363,7 @@ static void on_part_closed(struct fleet *fleet) {
     free(fleet->jobs);
     free(fleet->backup_folder);
     firmware_stubs_free(fleet->stubs);
+    free(fleet->slot_rates);
     free(fleet);
 }
 
@@ -460,6 +465,7 @@ enum wipyd_error fleet_new(struct fleet **ret, uv_loop_t *loop, const struct con
         fleet_close(fleet, NULL, NULL);
         return error;
     }
+    fleet_rates_review(fleet);
     *ret = fleet;
     return WIPYD_ERROR_NONE;
 }

@@ -39,6 +39,7 @@ struct fleet_device {
     char slot[RECORD_SLOT_MAX]; /* by hand: the node */
     char adapter[32], serial[64];
     const char *unhandled; /* NULL, or why this adapter isn't served */
+    uint32_t baud_max;     /* what is tried of the rates that nobody names */
     /* the decision that holds, what it was made of, and for people */
     struct decision_state decided;
     unsigned rule;
@@ -109,7 +110,7 @@ struct fleet_events {
 
 struct fleet_options {
     const char *version; /* NULL: the newest for the board */
-    uint32_t baud;       /* 0: as configured */
+    uint32_t baud;       /* 0: as configured, which may be: the best that was shown to work */
     uint32_t connect_timeout_s;
     bool dry_run;
     bool repl;         /* of a look: the running program may be stopped to ask for uname */
@@ -144,6 +145,14 @@ struct ledger *fleet_ledger(struct fleet *fleet);
 /* The policy that holds for a device. ret_from: "board", "slot" or "default", static storage. */
 enum board_policy fleet_policy(struct fleet *fleet, const struct fleet_device *device, const char **ret_from);
 bool fleet_is_armed(struct fleet *fleet, const struct fleet_device *device);
+/* What its rates say of a slot. */
+#define FLEET_ADVICE_MAX 400
+struct fleet_slot_rate {
+    uint32_t baud;      /* the highest at which the last job was good; 0: none yet */
+    double error_share; /* 0 to 1: of its blocks of late, at the highest rate tried, or where it is worst */
+    char advice[FLEET_ADVICE_MAX]; /* one sentence, or empty: it is worse than its neighbours */
+};
+void fleet_slot_rate(const struct fleet *fleet, const struct slot_record *slot, struct fleet_slot_rate *ret);
 /* The board's label, else the slot's, else "". */
 const char *fleet_label(struct fleet *fleet, const struct fleet_device *device);
 /* The state as it is now, and the rule: what explain prints. */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "daemon/board/fleet.h"
+#include "daemon/board/rate.h"
 #include "daemon/board/spool.h"
 #include "daemon/flash/visit.h"
 #include "daemon/usb/watch.h"
@@ -16,6 +17,13 @@
 /* What a person is to do for a job that was cut off, unless its board is there and wants more. */
 #define PLUG_IN_AGAIN "Plug the board in again: the job goes on by itself."
 #define RUN_AGAIN     "The job goes on by itself when wipyd runs again."
+
+/* What the rates say of a slot. */
+struct slot_rate {
+    char slot[RECORD_SLOT_MAX];
+    uint32_t good; /* as rate_good */
+    struct rate_health health;
+};
 
 struct fleet {
     uv_loop_t *loop;
@@ -40,6 +48,9 @@ struct fleet {
     uint64_t last_asked;
     unsigned n_waiting;             /* jobs with is_waiting */
     bool is_admitting, admit_again; /* asked for while it was at it */
+
+    struct slot_rate *slot_rates; /* owned; as of the last review */
+    size_t n_slot_rates;
 
     uv_timer_t expiry;
     /* inotify, of the folders whose entries tell whether ports from the configuration are there; -1: none */
@@ -180,6 +191,14 @@ void fleet_admit(struct fleet *fleet);
 void fleet_job_note_outcome(struct fleet *fleet, const struct fleet_job *job);
 /* Begins an attempt of the device's job: the port is free. */
 void fleet_job_begin(struct fleet_job *job);
+
+/* fleet_rate.c */
+/* The rate that an attempt of the job is to climb to, out of what its slot and its board have shown. */
+uint32_t fleet_rate_choose(struct fleet *fleet, const struct fleet_job *job);
+/* An attempt is over. */
+void fleet_rate_learn(struct fleet *fleet, const struct fleet_job *job);
+/* Holds all slots against one another; tells of those that look different now. */
+void fleet_rates_review(struct fleet *fleet);
 
 /* new_job.c */
 /* The policy's own job with that package. */

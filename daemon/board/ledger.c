@@ -375,6 +375,19 @@ void ledger_note_flashed(struct ledger *ledger, const char *mac, const char *sha
     ledger_learn(ledger, BOOK_FLASHED, &flashed);
 }
 
+const struct rate_record *ledger_rate(const struct ledger *ledger, const char *owner, const char *name,
+                                      uint32_t baud) {
+    struct rate_record rate = { .baud = baud };
+
+    snprintf(rate.owner, sizeof rate.owner, "%s", owner);
+    snprintf(rate.name, sizeof rate.name, "%s", name);
+    return record_of(ledger, BOOK_RATES, &rate);
+}
+
+void ledger_put_rate(struct ledger *ledger, const struct rate_record *rate) {
+    ledger_learn(ledger, BOOK_RATES, rate);
+}
+
 void ledger_put_job(struct ledger *ledger, const struct job_record *job) {
     if (job->id > ledger->last_job)
         ledger->last_job = job->id;

@@ -77,6 +77,12 @@ void ledger_set_default_policy(struct ledger *ledger, enum board_policy policy, 
 bool ledger_was_flashed(const struct ledger *ledger, const char *mac, const char *sha256);
 void ledger_note_flashed(struct ledger *ledger, const char *mac, const char *sha256, uint64_t at_us);
 
+/* What a rate has shown with that owner (RATE_OF_SLOT, RATE_OF_BOARD); NULL: nothing yet. Of a slot or a
+ * board that is forgotten it goes as well. */
+const struct rate_record *ledger_rate(const struct ledger *ledger, const char *owner, const char *name,
+                                      uint32_t baud);
+void ledger_put_rate(struct ledger *ledger, const struct rate_record *rate);
+
 /* Facts; copied, behind. */
 void ledger_put_job(struct ledger *ledger, const struct job_record *job);
 void ledger_put_attempt(struct ledger *ledger, const struct attempt_record *attempt);

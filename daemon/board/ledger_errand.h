@@ -17,7 +17,7 @@ struct setting_record {
     enum board_policy policy;
 };
 
-enum ledger_book { BOOK_BOARDS, BOOK_SLOTS, BOOK_SETTINGS, BOOK_JOBS, BOOK_FLASHED, BOOK_COUNT };
+enum ledger_book { BOOK_BOARDS, BOOK_SLOTS, BOOK_SETTINGS, BOOK_JOBS, BOOK_FLASHED, BOOK_RATES, BOOK_COUNT };
 
 /* The largest of what is in the books. */
 union ledger_record {
@@ -26,6 +26,7 @@ union ledger_record {
     struct setting_record setting;
     struct job_record job;
     struct flashed_record flashed;
+    struct rate_record rate;
 };
 
 /* A field that people set. All others are learned. */

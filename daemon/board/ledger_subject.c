@@ -24,6 +24,15 @@ static int compare_flashed(const void *a, const void *b) {
     return order ? order : strcmp(one->sha256, two->sha256);
 }
 
+static int compare_rates(const void *a, const void *b) {
+    const struct rate_record *one = a, *two = b;
+    int order = strcmp(one->owner, two->owner);
+
+    if (!order)
+        order = strcmp(one->name, two->name);
+    return order ? order : (one->baud > two->baud) - (one->baud < two->baud);
+}
+
 static void name_text(const void *record, char *ret, size_t size) {
     snprintf(ret, size, "%s", (const char *)record);
 }
@@ -38,6 +47,12 @@ static void name_flashed(const void *record, char *ret, size_t size) {
     const struct flashed_record *flashed = record;
 
     snprintf(ret, size, "%.12s of %s", flashed->sha256, flashed->mac);
+}
+
+static void name_rate(const void *record, char *ret, size_t size) {
+    const struct rate_record *rate = record;
+
+    snprintf(ret, size, "%u baud of %s", rate->baud, rate->name);
 }
 
 /* ---- the database ---------------------------------------------------------------------------- */
@@ -56,6 +71,10 @@ static int put_job(struct records *records, const void *record) {
 
 static int put_flashed(struct records *records, const void *record) {
     return records_put_flashed(records, record);
+}
+
+static int put_rate(struct records *records, const void *record) {
+    return records_put_rate(records, record);
 }
 
 static int put_setting(struct records *records, const void *record) {
@@ -80,6 +99,10 @@ static int list_jobs(struct records *records, void **ret, size_t *ret_n) {
 
 static int list_flashed(struct records *records, void **ret, size_t *ret_n) {
     return records_list_flashed(records, (struct flashed_record **)ret, ret_n);
+}
+
+static int list_rates(struct records *records, void **ret, size_t *ret_n) {
+    return records_list_rates(records, (struct rate_record **)ret, ret_n);
 }
 
 /* One that isn't there, or that nobody can read, leaves the configured policy. */
@@ -116,6 +139,17 @@ static void tell_setting(struct ledger *ledger, const void *record, bool is_new)
     ledger->events.on_default_policy(ledger->userdata);
 }
 
+static void forget_rates(struct ledger *ledger, const char *owner, const char *name) {
+    struct book *rates = &ledger->books[BOOK_RATES];
+
+    for (unsigned i = rates->n; i-- > 0;) {
+        const struct rate_record *rate = (const void *)rates->entries[i]->record;
+
+        if (!strcmp(rate->owner, owner) && !strcmp(rate->name, name))
+            book_strike(rates, rates->entries[i]);
+    }
+}
+
 /* With it goes what it was flashed with. */
 static void tell_board_forgotten(struct ledger *ledger, const void *record) {
     const struct board_record *board = record;
@@ -125,10 +159,14 @@ static void tell_board_forgotten(struct ledger *ledger, const void *record) {
     for (unsigned i = flashed->n; i-- > 0;)
         if (strcmp(((const struct flashed_record *)flashed->entries[i]->record)->mac, board->mac) == 0)
             book_strike(flashed, flashed->entries[i]);
+    forget_rates(ledger, RATE_OF_BOARD, board->mac);
 }
 
 static void tell_slot_forgotten(struct ledger *ledger, const void *record) {
-    ledger->events.on_slot_forgotten(ledger->userdata, record);
+    const struct slot_record *slot = record;
+
+    ledger->events.on_slot_forgotten(ledger->userdata, slot);
+    forget_rates(ledger, RATE_OF_SLOT, slot->name);
 }
 
 /* ---- the table ------------------------------------------------------------------------------- */
@@ -182,4 +220,10 @@ const struct ledger_subject ledger_subjects[BOOK_COUNT] = {
                        .put = put_flashed,
                        .list = list_flashed,
                        .name = name_flashed },
+    [BOOK_RATES] = { .what = "rate",
+                     .record_bytes = sizeof(struct rate_record),
+                     .compare = compare_rates,
+                     .put = put_rate,
+                     .list = list_rates,
+                     .name = name_rate },
 };

@@ -31,6 +31,7 @@ struct ladder_count {
 /* One job's way. */
 struct ladder {
     struct ladder_count counts[LADDER_RATES];
+    uint32_t baud;          /* reached last, on the way up or down; 0: none yet */
     uint32_t errors;        /* of all rates, also of those that are no rungs */
     unsigned region_errors; /* failures in a row of the region at hand, at any rate */
     unsigned here;          /* of these, at the rate at hand */

@@ -21,6 +21,7 @@ static enum step rate_reached(struct flash_job *job) {
 
     job->rate_step = RATE_ASK;
     job->baud_change_failed = false;
+    job->status.ladder.baud = esp_link_baud(job->link);
     if (!job->phase_to_repeat)
         return STEP_NEXT;
     phase = job->phase_to_repeat;
