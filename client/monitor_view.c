@@ -45,6 +45,7 @@ static struct view_row row_of_device(const struct objects *objects, const struct
         .label = slot && *slot->label ? slot->label : device->label,
         .device = device,
         .job = job_of(objects, device),
+        .advice = slot ? slot->advice : "",
     };
 }
 
@@ -52,7 +53,9 @@ static struct view_row row_of_device(const struct objects *objects, const struct
 static bool row_of_slot(const struct objects *objects, const struct slot *slot, struct view_row *row) {
     const struct job *jobs = objects->jobs.items;
 
-    *row = (struct view_row) { .name = *slot->label ? "-" : slot->name, .label = slot->label };
+    *row = (struct view_row) { .name = *slot->label ? "-" : slot->name,
+                               .label = slot->label,
+                               .advice = slot->advice };
     for (size_t i = 0; i < objects->jobs.n; i++)
         if (state_of(&jobs[i]) == WIPYD_JOB_STATE_INTERRUPTED && !strcmp(jobs[i].slot, slot->name))
             row->job = &jobs[i];

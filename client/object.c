@@ -125,10 +125,12 @@ static const struct property board_properties[] = {
 INTERFACE(board, WIPYD_BOARD_INTERFACE);
 
 static const struct property slot_properties[] = {
-    ROW(slot, path, "Path", path),     ROW(slot, name, "Name", string),
-    ROW(slot, label, "Label", string), ROW(slot, policy, "Policy", string),
-    ROW(slot, armed, "Armed", bool),   ROW(slot, device, "Device", path),
-    ROW(slot, mac, "Mac", string),     ROW(slot, seen_at_us, "SeenAt", time),
+    ROW(slot, path, "Path", path),       ROW(slot, name, "Name", string),
+    ROW(slot, label, "Label", string),   ROW(slot, policy, "Policy", string),
+    ROW(slot, armed, "Armed", bool),     ROW(slot, device, "Device", path),
+    ROW(slot, mac, "Mac", string),       ROW(slot, seen_at_us, "SeenAt", time),
+    ROW(slot, rate, "Rate", u32),        ROW(slot, error_rate, "ErrorRate", double),
+    ROW(slot, advice, "Advice", string),
 };
 INTERFACE(slot, WIPYD_SLOT_INTERFACE);
 

@@ -36,8 +36,10 @@ struct board {
 };
 
 struct slot {
-    char *path, *name, *label, *policy, *device, *mac;
+    char *path, *name, *label, *policy, *device, *mac, *advice;
     bool armed;
+    uint32_t rate; /* baud; 0: no job was good there yet */
+    double error_rate;
     uint64_t seen_at_us;
 };
 

@@ -201,12 +201,29 @@ static void check_ports(struct doctor *doctor) {
                     n == 1 ? "" : "s");
 }
 
+static void check_slots(struct doctor *doctor) {
+    const struct slot *slots = doctor->objects.slots.items;
+    size_t n = doctor->objects.slots.n, n_bad = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        if (!*slots[i].advice)
+            continue;
+        n_bad++;
+        doctor_tell(doctor, DOCTOR_WARNING, "slots",
+                    "Then, so that the highest rate is tried at once: wipyctl slot forget SLOT", "%s",
+                    slots[i].advice);
+    }
+    if (!n_bad)
+        doctor_tell(doctor, DOCTOR_OK, "slots", NULL, "no slot is worse than its neighbours");
+}
+
 static void check_all(struct doctor *doctor) {
     check_daemon(doctor);
     check_unit(doctor);
     check_rights(doctor);
     if (doctor->has_daemon) {
         check_ports(doctor);
+        check_slots(doctor);
         check_store(doctor);
         check_poll(doctor);
     }

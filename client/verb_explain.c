@@ -95,7 +95,8 @@ static int print_facts(const struct client *client, sd_bus_message *m) {
     return r < 0 ? r : sd_bus_message_exit_container(m);
 }
 
-static int print(const struct client *client, const struct device *device, struct explanation *explanation) {
+static int print(const struct client *client, const struct device *device, const struct slot *slot,
+                 struct explanation *explanation) {
     char when[TEXT_SIZE];
     uint64_t decided_at_us;
     int r;
@@ -103,6 +104,8 @@ static int print(const struct client *client, const struct device *device, struc
     text_line(stdout, TEXT_STRONG, "%s: %s: %s", device->name, explanation->verdict, explanation->text);
     if (*device->advice)
         text_line(stdout, TEXT_ACTION, "%s: %s", device->name, device->advice);
+    if (*slot->advice)
+        text_line(stdout, TEXT_ACTION, "%s: %s", device->name, slot->advice);
     if (client->options.quiet)
         return 0;
     putchar('\n');
@@ -201,16 +204,22 @@ static enum exit_code print_json(const struct client *client, const struct devic
 enum exit_code verb_explain(struct client *client, char **arguments) {
     cleanup(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
     cleanup(device_clear_p) struct device device = { 0 };
+    cleanup(slot_clear_p) struct slot slot = { 0 };
+    bool has_slot = false;
     struct explanation explanation = { 0 };
     enum exit_code code = device_find(client, arguments[0], &device);
     int r;
 
     if (code == EXIT_DONE)
         code = ask(client, &device, &reply, &explanation);
+    if (code == EXIT_DONE && !client->options.json)
+        code = slot_seek(client, device.slot, &slot, &has_slot);
+    if (code == EXIT_DONE && object_fill(&slot_interface, &slot) < 0)
+        code = failure_known(client, WIPYD_ERROR_NO_MEMORY, NULL);
     if (code != EXIT_DONE)
         return code;
     if (client->options.json)
         return print_json(client, &device, &explanation);
-    r = print(client, &device, &explanation);
+    r = print(client, &device, &slot, &explanation);
     return r < 0 ? bus_bad_message(client, r) : EXIT_DONE;
 }

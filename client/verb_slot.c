@@ -16,7 +16,7 @@ static void print_table(const struct client *client, const struct objects *objec
     static const struct table_column columns[] = {
         { "SLOT", TABLE_LEFT },      { "LABEL", TABLE_LEFT },  { "POLICY", TABLE_LEFT },
         { "ARMED", TABLE_LEFT },     { "DEVICE", TABLE_LEFT }, { "BOARD", TABLE_LEFT },
-        { "LAST SEEN", TABLE_LEFT },
+        { "LAST SEEN", TABLE_LEFT }, { "BAUD", TABLE_RIGHT },  { "ERRORS", TABLE_RIGHT },
     };
     const struct slot *slots = objects->slots.items;
     struct table table;
@@ -25,15 +25,22 @@ static void print_table(const struct client *client, const struct objects *objec
     for (size_t i = 0; i < objects->slots.n; i++) {
         const struct slot *slot = &slots[i];
         const struct device *device = objects_device(objects, slot->device);
-        char seen[TEXT_SIZE] = "";
+        char seen[TEXT_SIZE] = "", rate[16] = "", errors[16] = "";
 
         if (slot->seen_at_us)
             text_time(seen, slot->seen_at_us);
+        if (slot->rate)
+            snprintf(rate, sizeof(rate), "%u", slot->rate);
+        if (slot->rate || slot->error_rate > 0)
+            snprintf(errors, sizeof(errors), "%.3g %%", slot->error_rate * 100);
         table_row(&table,
                   (const char *[]) { slot->name, slot->label, slot->policy, slot->armed ? "yes" : "no",
-                                     device ? device->name : "", slot->mac, seen });
+                                     device ? device->name : "", slot->mac, seen, rate, errors });
     }
     table_close(&table);
+    for (size_t i = 0; i < objects->slots.n; i++)
+        if (*slots[i].advice)
+            text_line(stdout, TEXT_ACTION, "%s", slots[i].advice);
 }
 
 static enum exit_code slot_list(struct client *client, char **arguments) {
@@ -72,14 +79,16 @@ static const struct verb rows[] = {
         .name = "slot list",
         .arguments = "",
         .summary = "List the places where adapters were plugged in (the default)",
-        .details = "POLICY is the slot's own; where it is '-', the board's or the default holds.\n",
+        .details =
+            "POLICY is the slot's own; where it is '-', the board's or the default holds. BAUD is the\n"
+            "rate at which the last job was good, ERRORS the share of blocks that the line spoilt.\n",
         .is_long = true,
         .run = slot_list,
     },
     {
         .name = "slot forget",
         .arguments = "SLOT",
-        .summary = "Drop what is known of a slot: label, policy, whether it is armed",
+        .summary = "Drop what is known of a slot: label, policy, whether it is armed, rates",
         .details = "SLOT is its name or its label. It must be empty.\n",
         .min_arguments = 1,
         .max_arguments = 1,

@@ -125,6 +125,8 @@ static void put_row(struct screen *screen, const struct view_row *row, const str
     } else {
         screen_put(screen, TEXT_FAINT, "empty");
     }
+    if (row->advice && *row->advice)
+        screen_put(screen, TEXT_ACTION, ". %s", row->advice);
     screen_end_line(screen);
 }
 

@@ -13,6 +13,7 @@ struct view_row {
     const char *name, *label;
     const struct device *device; /* NULL: nothing is there */
     const struct job *job;       /* under way or over; NULL: none to tell of */
+    const char *advice;          /* about the slot; NULL or empty: none */
 };
 
 struct view {

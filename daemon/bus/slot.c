@@ -4,7 +4,8 @@
 #include "daemon/bus/objects.h"
 #include "proto/names.h"
 
-const char *const slot_properties[] = { "Label", "Policy", "Armed", "Device", "Mac", "SeenAt", NULL };
+const char *const slot_properties[] = { "Label",  "Policy", "Armed",     "Device", "Mac",
+                                        "SeenAt", "Rate",   "ErrorRate", "Advice", NULL };
 
 /* slot: the record as it is, but for what is wanted now. */
 static int put(sd_bus_message *message, const struct slot_record *slot, sd_bus_error *error) {
@@ -72,8 +73,23 @@ static int get_property(sd_bus *bus, const char *path, const char *interface, co
     return service_append_device(reply, service_device_of_slot(service_of_getter(bus), slot->name));
 }
 
+static int get_rate(sd_bus *bus, const char *path, const char *interface, const char *property,
+                    sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+    struct fleet_slot_rate rate;
+
+    (void)path, (void)interface, (void)error;
+    fleet_slot_rate(service_of_getter(bus)->fleet, userdata, &rate);
+    if (!strcmp(property, "Rate"))
+        return sd_bus_message_append(reply, "u", rate.baud);
+    if (!strcmp(property, "ErrorRate"))
+        return sd_bus_message_append(reply, "d", rate.error_share);
+    /* Advice */
+    return sd_bus_message_append_basic(reply, 's', rate.advice);
+}
+
 #define TEXT(name, field, flags)                                                                             \
     SD_BUS_PROPERTY(name, "s", service_get_chars, offsetof(struct slot_record, field), flags)
+#define RATE(name, type)     SD_BUS_PROPERTY(name, type, get_rate, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE)
 #define PROPERTY(name, type) SD_BUS_PROPERTY(name, type, get_property, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE)
 
 SERVICE_GATED(set_policy)
@@ -98,6 +114,9 @@ static const sd_bus_vtable vtable[] = {
     TEXT("Mac", mac, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
     SD_BUS_PROPERTY("SeenAt", "t", NULL, offsetof(struct slot_record, seen_us),
                     SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+    RATE("Rate", "u"),
+    RATE("ErrorRate", "d"),
+    RATE("Advice", "s"),
     SD_BUS_VTABLE_END,
 };
 
