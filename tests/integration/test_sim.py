@@ -134,6 +134,44 @@ def test_baud_settings():
         assert board.frame(0.2) is None
 
 
+def test_noise_from_a_rate_on():
+    """By the agreed rate and not by the pace: also with --fast."""
+    for noise in "flip-rate 1", "drop-rate 1":
+        with loader("--fast") as board:
+            board.ask(f"set {noise}")
+            board.ask("set noise-from 460800")
+            board.change_baud(230400)
+            assert board.read_reg(0x40001000) == 0x00F01D83
+            board.change_baud(460800)
+            board.send(packet(0x0A, struct.pack("<I", 0x40001000)))
+            assert board.frame(0.2) is None, noise
+
+
+def test_noise_counts_and_seed():
+    """Equal seeds hit equal places; about as many bytes as the chance says."""
+    counts = []
+    for seed in 1, 1, 2:
+        with loader("--fast") as board:
+            board.ask("set drop-rate 0.01")
+            board.ask(f"set seed {seed}")
+            board.write(b"\0" * 5000)
+            board.wait_for(lambda status: status["bytes_received"] >= 5000)
+            counts.append((board.status()["noise_drops"], board.status()["rx_bytes"]))
+    assert counts[0] == counts[1], counts
+    assert all(20 < drops < 100 for drops, _ in counts), counts
+
+
+def test_noise_stalls():
+    with loader("--fast") as board:
+        board.read_reg(0x40001000)
+        board.ask("set stall-rate 1 20")
+        began = time.monotonic()
+        assert board.read_reg(0x40001000) == 0x00F01D83
+        took = time.monotonic() - began
+        assert took > 0.02 * 14, f"{took:.3f} s"  # a frame of 14 bytes, each 20 ms late
+        assert board.status()["noise_stalls"] >= 14
+
+
 def test_busy_chip_keeps_128_bytes():
     with loader("--timings", "sector_us=200000") as board:
         board.send(packet(FLASH_BEGIN, struct.pack("<IIII", 0x1000, 4, 0x400, 0x10000)))

@@ -37,7 +37,10 @@ const char control_help[] =
     "  set baud-fail RATE on|off  all is garbled at RATE and above\n"
     "  set ignore-baud on|off     CHANGE_BAUDRATE is acknowledged, nothing more\n"
     "  set max-block N            bigger blocks are refused with 05; 0 = as the loader does\n"
-    "  set flip-rate P            chance per byte of a wrong bit, both ways     set seed N\n"
+    "  set flip-rate P            noise, both ways: chance per byte of a wrong bit     set seed N\n"
+    "  set drop-rate P            of being lost\n"
+    "  set stall-rate P [MS]      of being followed by a pause (default 100 ms)\n"
+    "  set noise-from RATE        there is noise only at RATE and above; 0 = at all\n"
     "  set write-protect on|off|hard  status bits; writes \"succeed\", flash unchanged; hard: no WRSR clears "
     "them\n"
     "  set stub-no-ohai on|off    an uploaded stub never greets\n"
@@ -193,6 +196,8 @@ static const char *on_status(struct control *c, struct board *b, char *args, cha
     add_count(&t, "rx_garbled", b->wire.n.rx_garbled);
     add_count(&t, "tx_garbled", b->wire.n.tx_garbled);
     add_count(&t, "tx_dropped", b->wire.n.tx_dropped);
+    add_count(&t, "noise_drops", b->wire.n.noise_drops);
+    add_count(&t, "noise_stalls", b->wire.n.noise_stalls);
     add_count(&t, "frames", b->n.frames);
     add_count(&t, "syncs", b->wire.n.syncs);
     add_count(&t, "non_sync_bytes", b->wire.n.non_sync_bytes);
@@ -252,6 +257,7 @@ static const struct {
     { "flash-id", offsetof(struct board, chip.flash_id), 16 },
     { "magic", offsetof(struct board, chip.magic), 16 },
     { "max-block", offsetof(struct board, set.block_max), 0 },
+    { "noise-from", offsetof(struct board, wire.set.noise_from), 10 },
 };
 
 static const char *set_double(const char *text, double scale, double *out) {
@@ -293,6 +299,13 @@ static const char *set_one(struct board *b, const char *name, const char *value,
         return set_write_protect(b, value);
     if (strcmp(name, "flip-rate") == 0)
         return set_double(value, 1.0, &b->wire.set.flip_rate);
+    if (strcmp(name, "drop-rate") == 0)
+        return set_double(value, 1.0, &b->wire.set.drop_rate);
+    if (strcmp(name, "stall-rate") == 0) {
+        if (*more && !parse_u32(more, 10, &b->wire.set.stall_ms))
+            return "RATE [MS] expected";
+        return set_double(value, 1.0, &b->wire.set.stall_rate);
+    }
     if (strcmp(name, "xtal-error") == 0)
         return set_double(value, 0.01, &b->chip.xtal_error);
     if (strcmp(name, "seed") == 0) {

@@ -40,6 +40,7 @@ static size_t chunk_len(const struct wire *w, uint32_t baud, size_t max) {
 void wire_init(struct wire *w, const struct wire_ops *ops, void *ctx) {
     *w =
         (struct wire) { .pty = { .master = -1, .inotify = -1 }, .ops = ops, .ctx = ctx, .chip_baud = 115200 };
+    w->set.stall_ms = 100;
     rng_seed(&w->rng, 1);
 }
 
@@ -89,8 +90,31 @@ static bool rate_is_bad(const struct wire *w, uint32_t host_baud) {
     return !wire_bauds_agree(host_baud, w->chip_baud);
 }
 
+// By the rate that both ends have, whatever the pace: a board without pacing has the same noise.
+static bool is_noisy(const struct wire *w) {
+    return (uint64_t)w->chip_baud * 104 >= (uint64_t)w->set.noise_from * 100;
+}
+
+static bool strikes(struct wire *w, double chance) {
+    return chance > 0 && is_noisy(w) && rng_unit(&w->rng) < chance;
+}
+
+static bool is_dropped(struct wire *w) {
+    if (!strikes(w, w->set.drop_rate))
+        return false;
+    w->n.noise_drops++;
+    return true;
+}
+
+static int64_t stall(struct wire *w) {
+    if (!strikes(w, w->set.stall_rate))
+        return 0;
+    w->n.noise_stalls++;
+    return (int64_t)w->set.stall_ms * 1000000;
+}
+
 static uint8_t through_the_wire(struct wire *w, uint8_t byte, bool bad, uint64_t *garbled) {
-    if (!bad && !(w->set.flip_rate > 0 && rng_unit(&w->rng) < w->set.flip_rate))
+    if (!bad && !strikes(w, w->set.flip_rate))
         return byte;
     (*garbled)++;
     if (bad)
@@ -155,10 +179,13 @@ static void rx_take(struct wire *w, int64_t start) {
 
 static bool rx_deliver(struct wire *w, int64_t t) {
     uint8_t byte = w->rx[w->rx_pos++];
+    int64_t late = stall(w);
     bool bad = rate_is_bad(w, w->rx_baud) && !(w->autobaud && w->rx_baud <= AUTOBAUD_MAX);
 
+    if (late)
+        w->rx_start = (w->set.fast ? t : w->rx_start) + late;
     spot_sync(w, byte);
-    if (w->set.rx_dead)
+    if (w->set.rx_dead || is_dropped(w))
         return false;
     w->n.rx_bytes++;
     return w->ops->on_byte(w->ctx, t, through_the_wire(w, byte, bad, &w->n.rx_garbled));
@@ -190,7 +217,11 @@ static void tx_launch(struct wire *w, int64_t now) {
     if (w->tx_flying > w->tx_len)
         w->tx_flying = w->tx_len;
     w->tx_start = now > w->tx_free ? now : w->tx_free;
-    w->tx_due = w->set.fast ? now : w->tx_start + span(w->chip_baud, w->tx_flying);
+    if (w->set.fast)
+        w->tx_start = now;
+    for (size_t i = 0; i < w->tx_flying; i++)
+        w->tx_start += stall(w);
+    w->tx_due = w->tx_start + (w->set.fast ? 0 : span(w->chip_baud, w->tx_flying));
 }
 
 // Between the open and the first setting of a tty that was just plugged in the kernel echoes, and no host can
@@ -206,6 +237,7 @@ static bool host_hears(struct wire *w) {
 
 static void tx_land(struct wire *w, size_t n) {
     uint8_t *out = w->tx;
+    size_t left = 0;
 
     w->n.tx_bytes += n;
     if (!host_hears(w) || w->set.tx_dead || !wire_is_plugged(w)) {
@@ -213,9 +245,10 @@ static void tx_land(struct wire *w, size_t n) {
     } else {
         bool bad = rate_is_bad(w, pty_host_baud(&w->pty));
         for (size_t i = 0; i < n; i++)
-            out[i] = through_the_wire(w, out[i], bad, &w->n.tx_garbled);
-        ssize_t written = write(w->pty.master, out, n);
-        w->n.tx_dropped += n - (written < 0 ? 0 : (size_t)written);
+            if (!is_dropped(w))
+                out[left++] = through_the_wire(w, out[i], bad, &w->n.tx_garbled);
+        ssize_t written = left ? write(w->pty.master, out, left) : 0;
+        w->n.tx_dropped += left - (written < 0 ? 0 : (size_t)written);
     }
     w->tx_len -= n;
     memmove(w->tx, w->tx + n, w->tx_len);

@@ -29,7 +29,10 @@ struct wire_settings {
     bool rx_dead;       // host -> chip broken
     bool tx_dead;       // chip -> host broken
     uint32_t baud_fail; // at this rate and above all is garbled; 0 = never
-    double flip_rate;   // chance per byte to be changed, both ways
+    // Noise, both ways, each a chance per byte: a wrong bit, the byte is lost, the bytes after it are late.
+    double flip_rate, drop_rate, stall_rate;
+    uint32_t stall_ms;   // so late
+    uint32_t noise_from; // there is noise at this rate and above; 0 = at all
 };
 
 struct wire_counters {
@@ -38,6 +41,8 @@ struct wire_counters {
     uint64_t tx_bytes;       // from the chip's pin
     uint64_t rx_garbled;     // host -> chip, changed on the way
     uint64_t tx_garbled;     // chip -> host, changed on the way
+    uint64_t noise_drops;    // lost by drop_rate, both ways
+    uint64_t noise_stalls;   // pauses by stall_rate, both ways
     uint64_t tx_dropped;     // chip -> host, nobody had the port open or the host's queue was full
     uint64_t syncs;          // whole SYNC frames that the host sent, whatever the chip made of them
     uint64_t non_sync_bytes; // bytes that the host sent outside whole SYNC frames
