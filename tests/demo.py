@@ -118,7 +118,7 @@ def main():
         package = newest_package(folder, app_bytes=900_000)
         server.add(package.name, package.read_bytes(), version="1.20.1.r1", int_version=77595521)
         config = f"source = findupgrade {server.url('good/findupgrade')}\nca-file = {server.ca_file}\n"
-        return run(package, config + "[flash]\nbaud = 921600\n")
+        return run(package, config + "[flash]\nbaud = auto\n")
 
 
 if __name__ == "__main__":

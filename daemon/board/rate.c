@@ -9,7 +9,7 @@ enum {
     STRIKES_MAX = 8,
     COUNTS_MAX = 4096, /* older ones fade */
     BAD_ERRORS_MIN = 3,
-    NEIGHBOUR_BLOCKS_MIN = 100,
+    NEIGHBOUR_BLOCKS_MIN = 50,
 };
 
 #define BAD_SHARE 0.02

@@ -54,7 +54,7 @@ struct rate_health {
 
 /* slots: n of them, at most RATE_SLOTS_MAX are looked at; which: the one. Bad: of at least three failures,
  * even the lower end of what they may mean (Wilson's interval, three sigma) is beyond 2 % and beyond four
- * times the neighbours' median; those count that have at least 100 blocks at that rate. Without such
+ * times the neighbours' median; those count that have at least 50 blocks at that rate. Without such
  * neighbours nothing is bad. */
 void rate_health(const struct rate_memory *slots, size_t n, size_t which, struct rate_health *ret);
 /* The highest rate at which the last job was good; 0: none yet. */

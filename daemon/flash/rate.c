@@ -22,6 +22,7 @@ static enum step rate_reached(struct flash_job *job) {
     job->rate_step = RATE_ASK;
     job->baud_change_failed = false;
     job->status.ladder.baud = esp_link_baud(job->link);
+    flash_job_log(job, LOG_INFO, "goes on at %u baud", job->status.ladder.baud);
     if (!job->phase_to_repeat)
         return STEP_NEXT;
     phase = job->phase_to_repeat;
@@ -85,7 +86,9 @@ static enum step rate_failed(struct flash_job *job, enum esp_outcome outcome) {
     flash_job_log(job, LOG_WARNING, "%u baud does not work here: %s", job->target_baud, story);
     job->rate_step = RATE_ASK;
     job->is_talking = false;
-    ladder_note_error(&job->status.ladder, job->target_baud);
+    /* It has answered neither the probe nor a SYNC: as many as a chip that answers wrongly is given. */
+    for (unsigned i = job->attempts; i < RATE_PROBES && outcome != ESP_REBOOTED; i++)
+        ladder_note_error(&job->status.ladder, job->target_baud);
     if (!ladder_below(job->target_baud))
         return flash_job_fail(job, WIPYD_ERROR_BAUD_FAILED, "%s", story);
     job->target_baud = ladder_give_up(&job->status.ladder, job->target_baud);

@@ -213,7 +213,7 @@ static void nobody_is_blamed_without_cause(void **state) {
         { 900, 100, 1000, 0, 1 },  /* is none */
         { 900, 100, 900, 100, 0 }, /* the others aren't better */
         { 900, 100, 990, 10, 1 },  /* but here they are */
-        { 900, 100, 99, 0, 0 },    /* nobody knows what is usual */
+        { 900, 100, 49, 0, 0 },    /* nobody knows what is usual */
         { 1000, 0, 900, 100, 0 },  /* better than the others */
     };
 
