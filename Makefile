@@ -169,7 +169,7 @@ $(BUILD)/daemon/firmware/stub_file.o: $(BUILD)/prefix
 -include $(shell find $(BUILD) -type f -name '*.d' 2>/dev/null)
 
 # ---- for people --------------------------------------------------------------------------------------------------
-.PHONY: deps deps-check demo test test-run vm vm-all check bench check-hardware format install uninstall deb clean help sim stub soak matrix
+.PHONY: deps deps-check demo test test-run vm vm-all check bench check-hardware format install uninstall deb clean help sim stub soak matrix noise
 
 deps: ## Install the Debian packages that building and testing need (root or sudo); nothing to do when they are there
 	@tests/deps.sh $(DEPS_BUILD) $(DEPS_TEST)
@@ -326,6 +326,11 @@ fuzz-programs: $(FUZZ_BIN)
 bench: deps ## Measure speed and memory on paced boards, against the budgets
 	@$(MAKE) --no-print-directory all sim
 	@WIPYD_BUILD=$(BUILD) python3 tests/bench/bench.py
+
+noise: deps ## Flash hundreds of boards over bad cables: do all succeed, does each slot find its rate?
+	@$(MAKE) --no-print-directory all sim $(BUILD)/unit/test_rate_noise
+	@$(BUILD)/unit/test_rate_noise
+	@WIPYD_BUILD=$(BUILD) python3 tests/noise.py $(if $(ROUNDS),--rounds $(ROUNDS))
 
 check-hardware: all ## Flash PACKAGE=... to whatever answers on PORT=..., and check it
 	@WIPYD_BUILD=$(BUILD) python3 tests/hardware.py --port '$(PORT)' --package '$(PACKAGE)'

@@ -135,6 +135,9 @@ static enum step fail_sync(struct flash_job *job) {
                                                                     : WIPYD_ERROR_NOT_IN_DOWNLOAD_MODE;
     enum boot_log_verdict verdict = log->verdict;
 
+    /* Lost at a higher rate, and for good: the next job is not to begin there. */
+    if (job->lost_baud > LADDER_FIRST_BAUD)
+        ladder_give_up(&job->status.ladder, job->lost_baud);
     if (verdict == BOOT_LOG_NOTHING && log->n_text)
         verdict = BOOT_LOG_FIRMWARE;
     switch (verdict) {

@@ -297,6 +297,8 @@ static enum step reconnect(struct flash_job *job, enum esp_outcome outcome) {
     job->is_talking = false;
     job->is_checking = false;
     flash_describe(job, wipyd_phase_label(job->status.phase), outcome, NULL, story, sizeof story);
+    if (outcome == ESP_LOST)
+        job->lost_baud = esp_link_baud(job->link);
     if (++job->reconnects > RECONNECTS_MAX)
         return flash_job_fail(job, outcome == ESP_REBOOTED ? WIPYD_ERROR_CHIP_RESET : WIPYD_ERROR_SILENCE,
                               "%s, for the %u. time", story, job->reconnects);

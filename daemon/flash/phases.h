@@ -85,6 +85,7 @@ struct flash_job {
     bool is_doubtful, is_checking;
     unsigned attempts_kept; /* of the row at hand, while is_checking */
     unsigned reconnects;
+    uint32_t lost_baud; /* at which it stopped answering, last; 0: never */
     /* sync */
     uint64_t sync_deadline; /* uv_now; 0: not begun */
     unsigned sync_round, reset_attempt;

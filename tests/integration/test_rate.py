@@ -118,6 +118,19 @@ def test_falls_back_within_the_job_where_a_byte_is_wrong_now_and_then():
         assert flash(bench, bench.boards[1]) == [230400]
 
 
+@takes(8)
+def test_job_that_loses_its_board_at_a_rate_is_a_lesson():
+    """Nobody presses reset, so the job fails in its waiting; the next one doesn't run into the same."""
+    with Bench(config="[flash]\nbaud = auto\n", connect_timeout=3) as bench:
+        bench.image = bench.package(app_bytes=100_000)
+        bench.board.fault("on=DEFL_DATA,nth=3 do=silence")
+        job = bench.flash(bench.image, seconds=30)
+        assert job["State"] == "failed" and job["Error"].endswith(".Silence"), job
+        assert began(bench)[-1] == [921600]
+        bench.board.ask("reset")
+        assert flash(bench, bench.board) == [460800]
+
+
 @takes(15)
 def test_slot_with_a_bad_cable_is_told_of():
     with usb_bench(3) as bench:
