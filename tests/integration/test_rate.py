@@ -154,3 +154,19 @@ def test_slot_with_a_bad_cable_is_told_of():
         bench.stop_wipyd()
         bench.start_wipyd()
         assert slots(bench)[name]["advice"] == wanted  # remembered
+
+
+def test_what_a_spoilt_begin_may_have_erased_is_found():
+    """Nothing guards a BEGIN's words: after errors of the line, what was verified before is compared once more."""
+    with Bench() as bench:
+        bench.image = bench.package(app_bytes=300_000)
+        bench.board.fault("on=DEFL_DATA,nth=2 do=refuse,07")
+        bench.board.fault("on=DEFL_BEGIN,nth=4 do=delay-reply,1500")
+        path = bench.start_flash(bench.image)
+        wait_for(lambda: bench.board.count("DEFL_BEGIN") == 4, 10, "the fourth region")
+        with open(bench.board.flash_path, "r+b") as flash_file:
+            flash_file.seek(0x1000)
+            flash_file.write(b"\xff" * 16)
+        assert bench.wait_job(path)["State"] == "done"
+        assert bench.board.flash()[:0x3FF000] == packages.expected_flash(bench.image, 4 * MB, BLANK)[:0x3FF000]
+        assert "all is compared once more" in bench.log()
