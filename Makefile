@@ -299,8 +299,7 @@ valgrind: ## The integration tests with wipyd in valgrind; K=PATTERN: some of th
 
 # One of each kind of thing that a daemon does.
 VALGRIND_SOME := test_flash.test_object_script_to_4_mb|test_lease.test_leases_are_bounded|test_bus.test_stopped_while_writing
-VALGRIND_SOME := $(VALGRIND_SOME)|test_own_data.test_export|test_standing.test_a_wrong|test_firmware_store.test_hash_mismatch
-VALGRIND_SOME := $(VALGRIND_SOME)|test_authority.test_polkit_yes|test_firmware_poll.test_sources_are_asked
+VALGRIND_SOME := $(VALGRIND_SOME)|test_own_data.test_export|test_standing.test_a_wrong|test_authority.test_polkit_yes
 check-valgrind: ## Some of them, for CI
 	@$(MAKE) --no-print-directory valgrind K='$(VALGRIND_SOME)'
 
