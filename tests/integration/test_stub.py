@@ -3,6 +3,7 @@ stub does. Where there is none, where it is refused and where it doesn't start t
 """
 import json
 import os
+import zlib
 from unittest import mock
 
 import packages
@@ -30,6 +31,7 @@ def flash_by(stub, word, **options):
         assert job["Loader"] == word, job["Loader"]
         assert dict(job["Timings"]).get("load-stub") is not None, job["Timings"]
         check_flash(bench.board, package, before)
+        assert bench.board.count("DEFL_END") == bench.board.count("DEFL_BEGIN") > 0, "each write has its barrier"
         erased = bench.board.status()["sectors_erased"]
         again = bench.flash_well(package, baud=921600)
         assert bench.board.status()["sectors_erased"] == erased, "what is right already was erased"
@@ -136,9 +138,11 @@ def late_error(**options):
     before = lived_in_flash(4 * MB)
     with Bench([dict(flash=before)], stub=STUB, **options) as bench:
         package = bench.package(app_bytes=600_000)
-        bench.board.fault("on=DEFL_DATA,nth=9 do=stub-write-error,C4")
+        bench.board.fault("on=DEFL_DATA,nth=34 do=stub-write-error,C4")
         job = bench.flash_well(package)
         assert job["Loader"] == "stub v1.2.2"
+        clean = sum(len(zlib.compress(data, 9)) for _, data in packages.expected_steps(str(package), 4 * MB)[1])
+        assert clean < job["WireBytes"][0] < 1.5 * clean, "what was right already was sent again"
         said = [line for line in bench.log().splitlines() if "warning" in line]
         assert any("or the one before: " in line and "flash operation failed" in line for line in said), said
         check_flash(bench.board, package, before)
