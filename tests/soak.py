@@ -319,9 +319,9 @@ class Worker:
         bus, status = self.bench.bus, seat.board.status()
         try:
             state = bus.get(seat.path, JOB, "State")
-        except DBusError as error:
-            raise Wrong(f"{seat.path} is gone: {error}") from None
-        if state in FINAL:
+        except DBusError:
+            state = None  # over before the daemon ended, and history for the next one
+        if state is None or state in FINAL:
             self.judge(seat, state)
             return
         if time.monotonic() > seat.deadline:
@@ -344,7 +344,8 @@ class Worker:
 
     # ---- what became of it ----
     def judge(self, seat, state):
-        job = self.bench.job(seat.path)
+        job = self.bench.job(seat.path) if state else self.kept(seat)
+        state = job["State"]
         seat.board.fault("clear")
         seat.board.ask("set flip-rate 0")
         if not seat.board.status()["plugged"]:
@@ -361,6 +362,14 @@ class Worker:
             raise Wrong(f"{seat.path} was {self.states[seat.last_id]} and is {state}")
         seat.path = None
         self.tidy(seat)
+
+    def kept(self, seat):
+        """What history has of a job that is no object any more."""
+        row = next((row for row in self.history(board=seat.mac, limit=20) if row["id"] == seat.last_id), None)
+        if not row or row["state"] not in FINAL:
+            raise Wrong(f"{seat.path} is gone, and history has {row}")
+        return {"State": row["state"], "Error": row["error"], "ErrorText": row["error-text"], "Phase": row["phase"],
+                "BytesDone": row["bytes"], "BytesTotal": row["bytes-total"], "Regions": []}
 
     def complain(self, seat, words):
         text = f"daemon {self.index}, {seat.mac}, {seat.path}: {words}"

@@ -215,6 +215,7 @@ static const char *on_status(struct control *c, struct board *b, char *args, cha
     add_count(&t, "boots", b->n.boots);
     add_count(&t, "ctrl_f", b->n.ctrl_f);
     add_count(&t, "faults_pending", b->faults.n_used);
+    add(&t, "\"last_command\":\"%s\",", loader_op_name(b->busy_opcode) ? loader_op_name(b->busy_opcode) : "");
     add_commands(&t, b);
     add(&t, "}");
     return NULL;
