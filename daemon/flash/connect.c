@@ -17,7 +17,7 @@ enum {
     SYNCS_FIRST = 10,
     SYNCS_OTHER_RATE = 2,
     SYNCS_LISTENING = 2,
-    ROM_RATES = 4,    /* of the ladder: those up to 921600 */
+    ROM_RATES = 4,    /* of the ladder: those up to 921600; a stub may have been left at any */
     LISTEN_MS = 1000, /* between two tries while a person is at work */
     BOOT_LISTEN_MS = 500,
     BOOT_LISTEN_ROUNDS = 10,
@@ -81,18 +81,23 @@ enum step flash_reply_reset(struct flash_job *job, enum esp_outcome outcome, con
     return job->reset_attempt ? STEP_NEXT : STEP_AGAIN;
 }
 
+static unsigned n_rates(const struct flash_job *job) {
+    return job->stub ? LADDER_RATES : ROM_RATES;
+}
+
 /* The rate of this round: first the usual one, then those at which a job that was cut off may have left the
- * ROM, with the one that was asked of it last, then the usual one for as long as a person needs. */
+ * loader, with the one that was asked of it last, then the usual one for as long as a person needs. */
+
 static uint32_t round_baud(const struct flash_job *job) {
-    if (job->sync_round >= 1 && job->sync_round < ROM_RATES)
-        return ladder_rates[ROM_RATES - job->sync_round];
-    if (job->sync_round == ROM_RATES)
+    if (job->sync_round >= 1 && job->sync_round < n_rates(job))
+        return ladder_rates[n_rates(job) - job->sync_round];
+    if (job->sync_round == n_rates(job))
         return job->asked_baud ? job->asked_baud : job->target_baud;
     return LADDER_FIRST_BAUD;
 }
 
 static bool is_waiting_for_person(const struct flash_job *job) {
-    return job->sync_round > ROM_RATES;
+    return job->sync_round > n_rates(job);
 }
 
 enum step flash_enter_sync(struct flash_job *job) {
