@@ -183,6 +183,40 @@ def test_an_unplug_in_the_middle_goes_on():
         check_flash(bench.board, package, before)
 
 
+def always_refused(fault, error, *facts):
+    def test():
+        before = lived_in_flash(4 * MB)
+        with Bench([dict(flash=before)], stub=STUB) as bench:
+            package = bench.package(app_bytes=200_000)
+            bench.board.fault(fault)
+            job = bench.flash(package, seconds=60)
+            assert job["State"] == "failed" and job["Error"].endswith(error), (job["State"], job["Error"])
+            for fact in facts:
+                assert fact in job["ErrorText"], (fact, job["ErrorText"])
+            assert bench.board.flash()[CONFIG] == before[CONFIG]
+            bench.board.fault("clear")
+            bench.flash_well(package, seconds=60)
+            check_flash(bench.board, package, before)
+    test.__module__ = __name__
+    return test
+
+
+test_begin_always_refused = always_refused("on=DEFL_BEGIN,times=1000 do=refuse,C4", "WriteFailed", "flash operation failed")
+test_data_always_refused = always_refused("on=DEFL_DATA,times=1000 do=refuse,C1", "WriteFailed", "block 0", "checksum wrong")
+test_reading_always_refused = always_refused("on=READ_FLASH,times=1000 do=refuse,C4", "ChipRefused", "flash operation failed")
+test_compare_always_refused = always_refused("on=MD5,times=1000 do=refuse,C4", "ChipRefused", "flash operation failed")
+
+
+def test_an_end_that_is_refused_is_judged_by_what_is_there():
+    before = lived_in_flash(4 * MB)
+    with Bench([dict(flash=before)], stub=STUB) as bench:
+        package = bench.package(app_bytes=200_000)
+        bench.board.fault("on=DEFL_END,times=1000 do=refuse,C4")
+        bench.flash_well(package, seconds=60)
+        assert "end: stub refused: flash operation failed" in bench.log()
+        check_flash(bench.board, package, before)
+
+
 # ---- no stub ---------------------------------------------------------------------------------------------------------
 
 def by_rom(bench, said):
