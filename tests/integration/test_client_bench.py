@@ -89,6 +89,7 @@ def test_flash_all_tells_of_each_and_sums_up():
         done(bench.ctl("policy", "ttyUSB2", "unset"))
 
         bench.boards[0].fault("on=DEFL_BEGIN,times=99 do=refuse 05")
+        bench.boards[0].fault("on=FLASH_BEGIN,times=99 do=refuse 05")
         other = bench.package("other.tar.gz", release="1.20.2.r1", app_bytes=61_000)
         wait_for(lambda: bench.device(bench.boards[2])["Seen"] == "download", 30, "ttyUSB2 is looked at")
         result = bench.ctl("flash", "--all", other, "--json")

@@ -66,6 +66,7 @@ def test_json_of_every_verb_is_as_its_schema_says():
         job = bench.json("flash", "board")
         assert job["state"] == "done" and job["regions"] and job["timings"] and job["started_at"], job
         bench.board.fault("on=DEFL_BEGIN,times=99 do=refuse 05")
+        bench.board.fault("on=FLASH_BEGIN,times=99 do=refuse 05")
         other = bench.package("other.tar.gz", release="1.20.2.r1", app_bytes=70_000)
         assert bench.json("flash", "board", other, code=1)["message"]
         bench.json("flash --all", other, code=1)

@@ -137,7 +137,7 @@ def test_downgrade_through_the_old_layout_and_back():
 # ---- what need not be done -------------------------------------------------------------------------------------------
 
 def test_only_what_differs_is_sent():
-    with Bench() as bench:
+    with Bench(stub="off") as bench:  # a BEGIN for each; test_stub.py has the same
         package = bench.package(app_bytes=400_000)
         bench.flash_well(package)
         wanted = bench.board.flash()
@@ -460,7 +460,7 @@ def test_after_reset_with_the_jumper_still_on_the_loader_is_back():
 @takes(12)
 def test_a_paced_board_at_921600():
     """With wire, erase and program times of a real one. Sanity only: make bench has the limits."""
-    with Bench([dict(options=())]) as bench:
+    with Bench([dict(options=())], stub="off") as bench:
         package = bench.package(app_bytes=120_000)
         started = time.monotonic()
         job = bench.flash_well(package, baud=921600, seconds=60)

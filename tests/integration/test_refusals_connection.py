@@ -175,7 +175,7 @@ test_text_of_another_program = port_that_says([b"login: \r\n"], 0.2, "NotInDownl
 test_a_firmware_that_crashes = port_that_says(
     [b"Guru Meditation Error: Core  0 panic'ed (LoadProhibited)\r\n"], 0.2, "NotInDownloadMode", "crashes", "Guru Meditation")
 test_a_loader_of_another_program = port_that_says(
-    [bytes.fromhex("c0010802000000000000" "00c0")], 0.02, "Noise", "bytes came")
+    [bytes.fromhex("c0010802000000000000" "00c0")], 0.02, "Noise", "identifying the chip: no reply")
 test_half_frames_for_ever = port_that_says([b"\xc0\x01\x08\x04\x00\x07", b"\xdb\xdb\xdb"], 0.02, "Noise")
 
 
