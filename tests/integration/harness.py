@@ -267,9 +267,12 @@ class Board:
         if download:
             self.wait("state", "download")
 
-    def ask(self, request):
+    def try_ask(self, request):
         self.control.sendall(request.encode() + b"\n")
-        answer = self.answers.readline().rstrip("\n")
+        return self.answers.readline().rstrip("\n")
+
+    def ask(self, request):
+        answer = self.try_ask(request)
         assert answer.startswith("ok"), f"{self.name}: {request}: {answer}"
         return answer[3:]
 

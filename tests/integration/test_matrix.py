@@ -36,8 +36,8 @@ ALL = os.environ.get("WIPYD_MATRIX") == "all"
 # ---- the bench and its rehearsal -----------------------------------------------------------------------------------
 
 class Stage:
-    def __init__(self, loader, wire):
-        self.loader, self.wire = loader, wire
+    def __init__(self, phase, loader, wire):
+        self.wanted_phase, self.loader, self.wire = phase, loader, wire
         self.before = lived_in_flash(4 * MB)
         self.lines = WIRES[wire]
         self.seen = {}      # phase -> commands (name, nth), in order
@@ -51,7 +51,10 @@ class Stage:
             self.package = self.bench.package(app_bytes=150_000)
             self.wanted = packages.expected_flash(self.package, 4 * MB, self.before)
             self.bench.flash_well(self.package, seconds=60, baud=BAUD)  # what is the board's own is saved from now on
-            self.rehearse()
+            for slow_ms in (SLOW_MS, 3 * SLOW_MS, 6 * SLOW_MS):  # a busy machine sees less of it
+                self.rehearse(slow_ms)
+                if {"identify", "compare", "write", self.wanted_phase} <= set(self.seen):
+                    break
             self.files = self.open_files()
         except BaseException as problem:
             self.bench.__exit__(type(problem), problem, None)
@@ -78,10 +81,10 @@ class Stage:
         with contextlib.suppress(DBusError):
             return self.bench.bus.get(path, JOB, "Phase")
 
-    def rehearse(self):
+    def rehearse(self, slow_ms):
         board = self.board
         self.begin()
-        board.fault(f"on=any,times=1000000 do=delay-reply,{SLOW_MS}")
+        board.fault(f"on=any,times=1000000 do=delay-reply,{slow_ms}")
         path, last, counts = self.start(), None, {}
         end = time.monotonic() + 60 * SLOWNESS
         base = board.status()["commands"]
@@ -95,15 +98,15 @@ class Stage:
             if first["frames"] == second["frames"] != last and second["busy"] and first["busy"]:
                 last = second["frames"]
                 op = second["last_command"]
-                if op != "SYNC":
-                    self.seen.setdefault(phase, []).append((op, counts[op] - base.get(op, 0)))
+                place = (op, counts[op] - base.get(op, 0))
+                if op != "SYNC" and place not in self.seen.setdefault(phase, []):
+                    self.seen[phase].append(place)
             if self.bench.bus.get(path, JOB, "State") in FINAL:
                 break
         job = self.bench.job(path)
         assert job["State"] == "done", (job["State"], job["ErrorText"])
         board.ask("fault clear")
         self.seen["sync"] = [("SYNC", 1)]
-        assert {"identify", "compare", "write", "verify"} <= set(self.seen), self.seen
 
     def open_files(self):
         folder, found = f"/proc/{self.bench.wipyd.pid}/fd", []
@@ -307,7 +310,7 @@ def run_cells(phase, loader, wire, actions):
     if loader == "stub" and not STUB.exists():
         raise Skip(f"no {STUB}: make stub gets it")
     problems, placed = [], 0
-    with Stage(loader, wire) as stage:
+    with Stage(phase, loader, wire) as stage:
         for name in actions:
             cell = f"{phase} x {name} x {loader} x {wire}"
             if phase not in stage.seen and phase not in stage.watched:
