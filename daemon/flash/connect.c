@@ -210,6 +210,12 @@ static enum step take_chip(struct flash_job *job) {
     char mac_hex[13];
     uint8_t mac[6];
 
+    /* An answer has no checksum: it is believed when it comes a second time. */
+    if (chip->magic != ESP_MAGIC_ESP32 && job->attempts + 1 < 2) {
+        job->identify.loader = NULL;
+        return flash_job_retry(job, WIPYD_ERROR_NOT_ESP32, "the chip's magic is 0x%08x, an ESP32's 0x%08x",
+                               chip->magic, ESP_MAGIC_ESP32);
+    }
     if (chip->magic != ESP_MAGIC_ESP32)
         return flash_job_fail(job, WIPYD_ERROR_NOT_ESP32, "the chip's magic is 0x%08x, an ESP32's 0x%08x",
                               chip->magic, ESP_MAGIC_ESP32);

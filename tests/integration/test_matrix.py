@@ -1,7 +1,7 @@
 """The matrix: every phase of a job x everything that can come between x {ROM, stub} x {reset lines, jumper}.
 
-The phases are proto/phase.h's rows. Where in a job a phase is, is found out, not written down: a rehearsal with every answer
-held back notes which commands fall into which phase. A cell is a phase and an interruption; it strikes at a command of that
+The phases are proto/phase.h's rows. Where in a job a phase is, is found out, not written down: a rehearsal, in
+which every answer waits until the phase was asked for, notes which commands fall into which. A cell is a phase and an interruption; it strikes at a command of that
 phase, in its middle. What has no place says why: a phase that no command falls into can't lose an answer, one that nobody
 ever saw the job in can't be unplugged in.
 
@@ -21,7 +21,7 @@ import packages
 from harness import (CONFIG, FINAL, JOB, MANAGER, MB, SLOWNESS, STUB, Bench, DBusError, Skip, Variant, lived_in_flash, phases,
                      takes, wait_for)
 
-HOLD_MS, SLOW_MS, LATE_MS = 400, 12, 3300
+HOLD_MS, LATE_MS = 400, 3300
 BAUD = 230400
 OWN = (slice(0x9000, 0x10000), slice(0x380000, 0x3FF000), CONFIG)
 SETTINGS = "[boards]\nsettle = 50\n[flash]\nattempts = 20\n"
@@ -36,8 +36,8 @@ ALL = os.environ.get("WIPYD_MATRIX") == "all"
 # ---- the bench and its rehearsal -----------------------------------------------------------------------------------
 
 class Stage:
-    def __init__(self, phase, loader, wire):
-        self.wanted_phase, self.loader, self.wire = phase, loader, wire
+    def __init__(self, loader, wire):
+        self.loader, self.wire = loader, wire
         self.before = lived_in_flash(4 * MB)
         self.lines = WIRES[wire]
         self.seen = {}      # phase -> commands (name, nth), in order
@@ -51,10 +51,7 @@ class Stage:
             self.package = self.bench.package(app_bytes=150_000)
             self.wanted = packages.expected_flash(self.package, 4 * MB, self.before)
             self.bench.flash_well(self.package, seconds=60, baud=BAUD)  # what is the board's own is saved from now on
-            for slow_ms in (SLOW_MS, 3 * SLOW_MS, 6 * SLOW_MS):  # a busy machine sees less of it
-                self.rehearse(slow_ms)
-                if {"identify", "compare", "write", self.wanted_phase} <= set(self.seen):
-                    break
+            self.rehearse()
             self.files = self.open_files()
         except BaseException as problem:
             self.bench.__exit__(type(problem), problem, None)
@@ -81,32 +78,30 @@ class Stage:
         with contextlib.suppress(DBusError):
             return self.bench.bus.get(path, JOB, "Phase")
 
-    def rehearse(self, slow_ms):
+    def rehearse(self):
+        """Every answer is held back until the job's phase has been noted."""
         board = self.board
         self.begin()
-        board.fault(f"on=any,times=1000000 do=delay-reply,{slow_ms}")
-        path, last, counts = self.start(), None, {}
-        end = time.monotonic() + 60 * SLOWNESS
         base = board.status()["commands"]
+        board.fault("on=any,times=1000000 do=delay-reply,2500")
+        path = self.start()
+        end = time.monotonic() + 60 * SLOWNESS
         while time.monotonic() < end:
-            first = board.status()
-            phase = self.phase(path)
-            second = board.status()
+            status, phase = board.status(), self.phase(path)
             self.watched.add(phase)
-            counts = second["commands"]
-            # The same command was under way before and after the phase was asked for: it belongs to it.
-            if first["frames"] == second["frames"] != last and second["busy"] and first["busy"]:
-                last = second["frames"]
-                op = second["last_command"]
-                place = (op, counts[op] - base.get(op, 0))
-                if op != "SYNC" and place not in self.seen.setdefault(phase, []):
-                    self.seen[phase].append(place)
-            if self.bench.bus.get(path, JOB, "State") in FINAL:
+            if status["busy"]:
+                op = status["last_command"]
+                if op != "SYNC":
+                    self.seen.setdefault(phase, []).append((op, status["commands"][op] - base.get(op, 0)))
+                board.ask("go")
+                wait_for(lambda done=status["frames"]: not (now := board.status())["busy"] or now["frames"] != done, 5, "it goes on")
+            elif self.bench.bus.get(path, JOB, "State") in FINAL:
                 break
         job = self.bench.job(path)
         assert job["State"] == "done", (job["State"], job["ErrorText"])
         board.ask("fault clear")
         self.seen["sync"] = [("SYNC", 1)]
+        assert {"identify", "plan", "compare", "save", "begin", "write", "verify", "guard-check"} <= set(self.seen), self.seen
 
     def open_files(self):
         folder, found = f"/proc/{self.bench.wipyd.pid}/fd", []
@@ -310,7 +305,7 @@ def run_cells(phase, loader, wire, actions):
     if loader == "stub" and not STUB.exists():
         raise Skip(f"no {STUB}: make stub gets it")
     problems, placed = [], 0
-    with Stage(phase, loader, wire) as stage:
+    with Stage(loader, wire) as stage:
         for name in actions:
             cell = f"{phase} x {name} x {loader} x {wire}"
             if phase not in stage.seen and phase not in stage.watched:

@@ -29,6 +29,7 @@ const char control_help[] =
     "                       busy (half of the chip's time has passed), reply (it has left; also "
     "after=reply)\n"
     "  fault clear | faults\n"
+    "  go                   the command in hand is over now, however long its reply was to be delayed\n"
     "  set no-tx-log on|off       GPIO15 low: no boot log\n"
     "  set rx-dead on|off         host to chip broken      set tx-dead on|off     chip to host broken\n"
     "  set lines-dead on|off      DTR and RTS lead nowhere\n"
@@ -428,6 +429,16 @@ static const char *on_lines(struct control *c, struct board *b, char *args, char
     return NULL;
 }
 
+static const char *on_go(struct control *c, struct board *b, char *args, char *out, size_t cap) {
+    (void)c;
+    (void)args;
+    (void)out;
+    (void)cap;
+    if (b->busy)
+        board_set_timer(b, TIMER_BUSY, 0);
+    return NULL;
+}
+
 static const char *on_quit(struct control *c, struct board *b, char *args, char *out, size_t cap) {
     (void)b;
     (void)args;
@@ -442,9 +453,18 @@ static const struct {
     // Returns NULL or what is wrong. What it writes to `out` is the whole answer; nothing = "ok".
     const char *(*run)(struct control *c, struct board *b, char *args, char *out, size_t cap);
 } requests[] = {
-    { "status", on_status }, { "plug", on_plug },   { "unplug", on_unplug },       { "jumper", on_jumper },
-    { "reset", on_reset },   { "lines", on_lines }, { "power-cut", on_power_cut }, { "fault", on_fault },
-    { "faults", on_faults }, { "set", on_set },     { "quit", on_quit },
+    { "status", on_status },
+    { "plug", on_plug },
+    { "unplug", on_unplug },
+    { "jumper", on_jumper },
+    { "reset", on_reset },
+    { "lines", on_lines },
+    { "power-cut", on_power_cut },
+    { "fault", on_fault },
+    { "faults", on_faults },
+    { "set", on_set },
+    { "go", on_go },
+    { "quit", on_quit },
 };
 
 void control_run(struct control *c, struct board *b, char *line, char *out, size_t cap) {
