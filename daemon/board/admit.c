@@ -12,6 +12,8 @@
 #define BITS_PER_BYTE 10u
 /* What a board is spoken to with before the rate is raised: facts/esp32-serial-protocol.md. */
 #define FIRST_BAUD 115200u
+/* Where no rate is wanted by number: what all adapters that are served can do. */
+#define USUAL_BAUD 921600u
 
 /* ---- what a job needs ------------------------------------------------------------------------ */
 
@@ -23,11 +25,11 @@ static bool is_idle(const struct fleet_job *job) {
 
 /* The rate to climb to, and the rate that it has got once it has climbed. */
 static uint32_t baud_of(const struct fleet_job *job) {
-    uint32_t wanted = job->record.wanted_baud > FIRST_BAUD ? job->record.wanted_baud : FIRST_BAUD;
+    uint32_t wanted = job->record.wanted_baud ? job->record.wanted_baud : USUAL_BAUD;
 
-    if (!job->is_begun || job->status.phase <= WIPYD_PHASE_RAISE_BAUD || !job->status.baud)
-        return wanted;
-    return job->status.baud < wanted ? job->status.baud : wanted;
+    if (job->is_begun && job->status.phase > WIPYD_PHASE_RAISE_BAUD && job->status.baud)
+        return job->status.baud;
+    return wanted > FIRST_BAUD ? wanted : FIRST_BAUD;
 }
 
 static bool is_counted(const struct fleet_job *job) {
