@@ -322,9 +322,10 @@ fuzz: ## Fuzz each target of tests/fuzz for T seconds, on all cores; K=NAME: onl
 
 fuzz-programs: $(FUZZ_BIN)
 
+# BENCH: options of bench.py, such as BENCH=--quick, BENCH='--cases stub-* --json FILE'. ESPTOOL=PROGRAM: the peer.
 bench: deps ## Measure speed and memory on paced boards, against the budgets
 	@$(MAKE) --no-print-directory all sim
-	@WIPYD_BUILD=$(BUILD) python3 tests/bench/bench.py
+	@WIPYD_BUILD=$(BUILD) python3 tests/bench/bench.py $(BENCH)
 
 noise: deps ## Flash hundreds of boards over bad cables: do all succeed, does each slot find its rate?
 	@$(MAKE) --no-print-directory all sim $(BUILD)/unit/test_rate_noise
