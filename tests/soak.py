@@ -337,10 +337,10 @@ class Worker:
                 self.unplug(seat)  # udev's event follows the hang-up
             seat.plugged = False
             seat.replug_at = time.monotonic() + 0.1
-        elif state == "waiting" or status["mute"]:
-            # It asks for a reset: somebody comes and presses.
+        elif state in ("waiting", "interrupted") or status["mute"]:
+            # It asks for a reset, or may do so once it has looked at what was plugged in again: somebody presses.
             if seat.press_at is None:
-                seat.press_at = time.monotonic() + self.rng.choice((0.1, 0.5))
+                seat.press_at = time.monotonic() + (5 if state == "interrupted" else self.rng.choice((0.1, 0.5)))
             elif time.monotonic() > seat.press_at:
                 seat.press_at = None
                 seat.board.ask("set flip-rate 0")
