@@ -314,11 +314,8 @@ static void devices_may_be_named_by_an_option(void **state) {
     struct bench *bench = *state;
 
     assert_good(bench, "flash --all", "flash");
-    assert_true(options_name_devices(&bench->client.options, bench->verb));
     assert_good(bench, "flash a", "flash");
-    assert_false(options_name_devices(&bench->client.options, bench->verb));
     assert_good(bench, "history --slot 1-1", "history");
-    assert_false(options_name_devices(&bench->client.options, bench->verb));
 }
 
 int main(void) {
