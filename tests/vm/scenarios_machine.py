@@ -3,8 +3,9 @@ from rig import wait_for
 from story import (LARGE, MB, SMALL, arm, ask, bring_firmware, device, events, holds, in_the_middle, is_let_go,
                    jobs, lived_in_flash, main_pid, scenario, status_of, wait_jobs, wait_rule)
 
-# As a terminal program has a port: opened, locked, exclusive (TIOCEXCL).
-HOLD = """exec perl -e 'use Fcntl qw(:DEFAULT :flock);
+# As a terminal program has a port: raw, locked, exclusive (TIOCEXCL).
+HOLD = """stty -F /dev/ttyUSB0 115200 raw -echo
+exec perl -e 'use Fcntl qw(:DEFAULT :flock);
     sysopen(my $port, "/dev/ttyUSB0", O_RDWR | O_NOCTTY | O_NONBLOCK) or die "$!\\n";
     flock($port, LOCK_EX | LOCK_NB) or die "locked\\n"; ioctl($port, 0x540C, 0) or die "$!\\n"; sleep 600'"""
 
@@ -23,7 +24,8 @@ def held_by_another(vm):
     board.plug(1)
     adapter_is_there(vm)
     vm.must(f"cat > /run/hold <<'END'\n{HOLD}\nEND\nsystemd-run -q --unit=holder -p User=visitor sh /run/hold; "
-            "for i in $(seq 50); do grep -q FLOCK /proc/locks && break; sleep 0.2; done")
+            "pid=$(systemctl show -P MainPID holder); "
+            "for i in $(seq 100); do grep -q \"FLOCK.* $pid \" /proc/locks && exit 0; sleep 0.2; done; exit 1")
     sent = board.status()["bytes_received"]
     vm.must("systemctl start wipyd")
     told = wait_rule(vm, board, "held")
@@ -66,7 +68,7 @@ END
         mkdir -p /etc/systemd/system/getty@tty1.service.d
         printf '[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin visitor --noclear tty1 linux\nType=simple\n' \
             > /etc/systemd/system/getty@tty1.service.d/seat.conf
-        systemctl unmask getty@tty1 && systemctl daemon-reload && systemctl start getty@tty1""" % board.slot)
+        systemctl unmask getty@tty1 && systemctl daemon-reload && systemctl start --no-block getty@tty1""" % board.slot)
     wait_for(lambda: vm.run("test -e /run/seat/done").code == 0, 120, "somebody at the machine has asked", 1)
     codes = vm.must("cat /run/seat/codes; cat /run/seat/said").splitlines()
     session = vm.must("loginctl list-sessions --no-legend").split()
@@ -84,11 +86,10 @@ def modem_manager_keeps_away(vm):
     """ModemManager runs, and none of its bytes reaches the board; without our rule it would talk to it"""
     board = vm.board("a", flash=lived_in_flash(4 * MB))
     assert vm.must("systemctl is-active ModemManager").strip() == "active"
-    # As eager as it was before 1.18, and still can be told to be: every serial port is probed.
-    vm.must("""mkdir -p /etc/systemd/system/ModemManager.service.d
-        printf '[Service]\\nExecStart=\\nExecStart=/usr/sbin/ModemManager --filter-policy=legacy --debug\\n' \
-            > /etc/systemd/system/ModemManager.service.d/eager.conf
-        systemctl daemon-reload && systemctl restart ModemManager && wipyctl policy --default off""", 90)
+    # Somebody has told it that modems are built with such chips; by itself it is shy of plain serial ports since 1.18.
+    vm.must("""echo 'SUBSYSTEM=="usb", ENV{DEVTYPE}=="usb_device", ATTR{idVendor}=="10c4", ENV{ID_MM_DEVICE_PROCESS}="1"' \
+            > /etc/udev/rules.d/78-modem.rules
+        udevadm control --reload && wipyctl policy --default off""", 90)
     vm.run("systemctl stop wipyd")  # it is started again by the adapter
     board.plug(1)
     wait_rule(vm, board, "policy-off")
