@@ -236,6 +236,11 @@ def make_initrd(folder, version):
 
 FINISH = r"""set -eu
 root=$1; work=$2
+# mmdebstrap takes these away after this script only: with them no package may start its service.
+rm -f "$root/usr/sbin/policy-rc.d"
+if [ -e "$root/sbin/start-stop-daemon.REAL" ]; then
+    mv "$root/sbin/start-stop-daemon.REAL" "$root/sbin/start-stop-daemon"
+fi
 mkdir -p "$root/usr/lib/modules"
 cp -r "$work/modules/lib/modules/." "$root/usr/lib/modules/"
 for unit in %(masked)s; do ln -sf /dev/null "$root/etc/systemd/system/$unit"; done

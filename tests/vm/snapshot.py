@@ -83,6 +83,8 @@ def prepare(vm):
         raise Problem(f"the guest is {state}: " + vm.run("systemctl --failed --no-legend --no-pager").out)
     vm.must("mkdir -p /run/payload && tar xf /dev/vdb -C /run/payload")
     said = vm.must("DEBIAN_FRONTEND=noninteractive dpkg -i /run/payload/wipyd.deb", INSTALL_LIMIT_S)
+    if vm.run("systemctl is-active wipyd").code != 0:
+        raise Problem("dpkg has installed the package, and did not start it: " + said)
     vm.must("mkdir -p /etc/wipyd.conf.d && cp /run/payload/vm.conf /etc/wipyd.conf.d/ && systemctl restart wipyd", 60)
     vm.must("systemctl is-active wipyd && wipyctl status >/dev/null && sync && echo 3 > /proc/sys/vm/drop_caches", 60)
     return said
