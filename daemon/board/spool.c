@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "daemon/base/folder.h"
 #include "daemon/base/log.h"
 #include "daemon/base/regular.h"
 
@@ -80,8 +81,9 @@ int spool_open(struct spool **ret, const char *folder, struct work_queue *queue,
         return -ENOMEM;
     spool->folder = -1;
     spool->queue = queue;
-    if (mkdir(folder, 0700) < 0 && errno != EEXIST)
-        return -errno;
+    r = folder_make(folder);
+    if (r < 0)
+        return r;
     spool->folder = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (spool->folder < 0)
         return -errno;

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "daemon/base/bytes.h"
+#include "daemon/base/folder.h"
 #include "daemon/base/regular.h"
 #include "proto/names.h"
 
@@ -23,9 +24,12 @@ void store_bytes_free_p(struct store_bytes *bytes) {
 /* ---- the folder ------------------------------------------------------------------------------ */
 
 int store_folder_init(struct store_folder *folder, const char *path) {
+    int r;
+
     *folder = (struct store_folder) { .fd = -1 };
-    if (mkdir(path, 0700) < 0 && errno != EEXIST)
-        return -errno;
+    r = folder_make(path);
+    if (r < 0)
+        return r;
     folder->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder->fd < 0)
         return -errno;

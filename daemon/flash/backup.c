@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "daemon/base/folder.h"
+
 /* A generation that is being saved: pid and job follow. Hidden, so that it is never taken for a whole one. */
 #define NEW_PREFIX ".new-"
 
@@ -88,10 +90,6 @@ static bool equals_newest(const char *folder, const char *mac, const struct back
     return equal;
 }
 
-static int make_folder(const char *path) {
-    return mkdir(path, 0700) < 0 && errno != EEXIST ? -errno : 0;
-}
-
 static int sync_folder(const char *path) {
     cleanup(close_fd_p) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
@@ -163,8 +161,6 @@ enum wipyd_error backup_save(const char *folder, const char *mac, uint32_t job_i
     struct tm tm;
     int r;
 
-    if (equals_newest(folder, mac, backup))
-        return WIPYD_ERROR_NONE;
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &tm);
     strftime(stamp, sizeof stamp, "%Y%m%dT%H%M%S", &tm);
@@ -172,9 +168,12 @@ enum wipyd_error backup_save(const char *folder, const char *mac, uint32_t job_i
     snprintf(fresh, sizeof fresh, "%s/" NEW_PREFIX "%ld-%u", board, (long)getpid(), job_id);
     snprintf(final, sizeof final, "%s/%s.%03ldZ-%u", board, stamp, now.tv_nsec / 1000000, job_id);
 
-    r = make_folder(folder);
+    /* Whoever saved it may have been killed before it synced the name. */
+    if (equals_newest(folder, mac, backup) && sync_folder(board) == 0)
+        return WIPYD_ERROR_NONE;
+    r = folder_make(folder);
     if (!r)
-        r = make_folder(board);
+        r = folder_make(board);
     if (!r) {
         remove_leftovers(board);
         remove_parts(fresh);
@@ -184,8 +183,6 @@ enum wipyd_error backup_save(const char *folder, const char *mac, uint32_t job_i
         r = -errno;
     if (!r)
         r = sync_folder(board);
-    if (!r)
-        r = sync_folder(folder);
     if (r < 0) {
         remove_parts(fresh);
         return fault_set(fault, WIPYD_ERROR_BACKUP_FAILED, "saving to %s: %s", board, strerror(-r));
