@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define MESSAGES_PER_TURN_MAX 16 /* then the serial ports have their turn */
+/* Then the serial ports have their turn; one message may be a question about all that was ever done. */
+#define MESSAGES_PER_TURN_MAX 16
+#define PROCESS_NS_MAX        2000000
 
 enum bus_loop_state {
     BUS_LOOP_SERVING,
@@ -42,6 +44,7 @@ static void lose(struct bus_loop *self, int r) {
 
 /* Dispatches what is there. Any handler in here may close us. */
 static void process(struct bus_loop *self) {
+    uint64_t end_ns = uv_hrtime() + PROCESS_NS_MAX;
     unsigned n = 0;
     int r;
 
@@ -53,7 +56,7 @@ static void process(struct bus_loop *self) {
             lose(self, r);
             return;
         }
-    } while (r > 0 && ++n < MESSAGES_PER_TURN_MAX);
+    } while (r > 0 && ++n < MESSAGES_PER_TURN_MAX && uv_hrtime() < end_ns);
     self->more = r > 0;
 }
 
