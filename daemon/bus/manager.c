@@ -18,8 +18,8 @@ static int find_device(sd_bus_message *message, void *userdata, sd_bus_error *er
         return r;
     device = fleet_find_device(service->fleet, name);
     if (!device)
-        return sd_bus_error_setf(error, wipyd_error_bus_name(WIPYD_ERROR_NO_SUCH_DEVICE),
-                                 "no port and no board is called \"%s\"", name);
+        return service_set_errorf(error, WIPYD_ERROR_NO_SUCH_DEVICE, "no port and no board is called \"%s\"",
+                                  name);
     service_device_path(device, path);
     return sd_bus_reply_method_return(message, "o", path);
 }
@@ -99,8 +99,8 @@ static int find_firmware(sd_bus_message *message, void *userdata, sd_bus_error *
         return r;
     record = find_record(service, name);
     if (!record)
-        return sd_bus_error_setf(error, wipyd_error_bus_name(WIPYD_ERROR_NO_SUCH_FIRMWARE),
-                                 "no package, or more than one, is called \"%s\"", name);
+        return service_set_errorf(error, WIPYD_ERROR_NO_SUCH_FIRMWARE,
+                                  "no package, or more than one, is called \"%s\"", name);
     service_firmware_path(record, path);
     return sd_bus_reply_method_return(message, "o", path);
 }
@@ -135,8 +135,8 @@ static int find_board(sd_bus_message *message, void *userdata, sd_bus_error *err
     if (ledger && !board)
         board = board_by_label(ledger, name);
     if (!board)
-        return sd_bus_error_setf(error, wipyd_error_bus_name(WIPYD_ERROR_NO_SUCH_BOARD),
-                                 "no board, or more than one, is called \"%s\"", name);
+        return service_set_errorf(error, WIPYD_ERROR_NO_SUCH_BOARD,
+                                  "no board, or more than one, is called \"%s\"", name);
     service_board_path(board, path);
     return sd_bus_reply_method_return(message, "o", path);
 }
@@ -180,8 +180,8 @@ static int find_slot(sd_bus_message *message, void *userdata, sd_bus_error *erro
     if (ledger && !slot)
         slot = slot_by_label(ledger, name);
     if (!slot)
-        return sd_bus_error_setf(error, wipyd_error_bus_name(WIPYD_ERROR_NO_SUCH_SLOT),
-                                 "no slot, or more than one, is called \"%s\"", name);
+        return service_set_errorf(error, WIPYD_ERROR_NO_SUCH_SLOT,
+                                  "no slot, or more than one, is called \"%s\"", name);
     service_slot_path(slot, path);
     return sd_bus_reply_method_return(message, "o", path);
 }

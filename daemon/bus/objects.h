@@ -78,6 +78,11 @@ void service_slot_path(const struct slot_record *slot, char *ret);
  * sd-bus wants. */
 int service_set_error(sd_bus_error *error, enum wipyd_error code, const char *story);
 
+/* The same for a story with a caller's words in it, which may be as long as a message: cut to a fault's
+ * length. */
+__attribute__((format(printf, 3, 4))) int service_set_errorf(sd_bus_error *error, enum wipyd_error code,
+                                                             const char *format, ...);
+
 enum service_call {
     CALL_FLASH = 1,
     CALL_FLASH_FILE = 2,

@@ -84,8 +84,7 @@ static int read_all(sd_bus_message *message, const struct option *table, unsigne
             return r;
         option = find(table, key, calls);
         if (!option)
-            return sd_bus_error_setf(error, wipyd_error_bus_name(WIPYD_ERROR_UNKNOWN_OPTION),
-                                     "no option is called \"%s\"", key);
+            return service_set_errorf(error, WIPYD_ERROR_UNKNOWN_OPTION, "no option is called \"%s\"", key);
         r = read_value(message, option, ret, error);
         if (r < 0)
             return r;
@@ -144,8 +143,8 @@ bool service_parse_mac(const char *text, char *ret) {
 int service_read_mac(const char *text, char *ret, sd_bus_error *error) {
     if (service_parse_mac(text, ret))
         return 0;
-    return sd_bus_error_setf(error, wipyd_error_bus_name(WIPYD_ERROR_INVALID_ARGUMENT),
-                             "\"%s\" is no MAC: six pairs of hex digits are wanted", text);
+    return service_set_errorf(error, WIPYD_ERROR_INVALID_ARGUMENT,
+                              "\"%s\" is no MAC: six pairs of hex digits are wanted", text);
 }
 
 int service_read_policy(sd_bus_message *message, enum board_policy *ret, sd_bus_error *error) {
@@ -157,8 +156,8 @@ int service_read_policy(sd_bus_message *message, enum board_policy *ret, sd_bus_
     *ret = board_policy_from_word(word);
     if (*ret < BOARD_POLICY_COUNT)
         return 0;
-    return sd_bus_error_setf(error, wipyd_error_bus_name(WIPYD_ERROR_INVALID_ARGUMENT),
-                             "a policy is off, ask, wipy or any, not \"%s\"", word);
+    return service_set_errorf(error, WIPYD_ERROR_INVALID_ARGUMENT,
+                              "a policy is off, ask, wipy or any, not \"%s\"", word);
 }
 
 /* No control characters, nor those that turn or break lines: a label is shown in people's terminals. text is

@@ -1,9 +1,11 @@
 #include "daemon/bus/objects.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/base/bytes.h"
 #include "daemon/base/clean.h"
 #include "daemon/bus/lease.h"
 #include "proto/names.h"
@@ -46,6 +48,17 @@ void service_slot_path(const struct slot_record *slot, char *ret) {
 
 int service_set_error(sd_bus_error *error, enum wipyd_error code, const char *story) {
     return sd_bus_error_set(error, wipyd_error_bus_name(code), story);
+}
+
+int service_set_errorf(sd_bus_error *error, enum wipyd_error code, const char *format, ...) {
+    char story[sizeof(((struct fault *)NULL)->story)];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(story, sizeof story, format, args);
+    va_end(args);
+    trim_cut_text(story);
+    return service_set_error(error, code, story);
 }
 
 /* ---- objects --------------------------------------------------------------------------------- */
