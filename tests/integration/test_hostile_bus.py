@@ -1,0 +1,237 @@
+"""Callers on the bus that mean harm, or are broken: floods, leases without end, huge strings, wrong descriptors, packages
+that change while they are read. Others are answered, their jobs end well, the daemon stays small."""
+import contextlib
+import fcntl
+import hashlib
+import os
+import random
+import select
+import socket
+import threading
+import time
+from pathlib import Path
+
+import dbusmini
+from harness import DEVICE, JOB, MB, SLOWNESS, Bench, DBusError, lived_in_flash, memfd, takes, wait_for
+from neighbour import MANAGER, Neighbour, memory_kib
+
+ROOT_PATH, PROPERTIES, OBJECTS = "/org/wipyd1", "org.freedesktop.DBus.Properties", "org.freedesktop.DBus.ObjectManager"
+CALLS_A_SECOND, FLOOD_S = 1000, 3
+
+
+def flood(address, seconds, report):
+    """1,000 calls a second that nobody waits for. Writes how many were sent."""
+    connection = dbusmini.Connection(address)
+    calls = [(ROOT_PATH, PROPERTIES, "GetAll", "s", MANAGER)] * 6 + [
+        (ROOT_PATH, OBJECTS, "GetManagedObjects"), (ROOT_PATH, MANAGER, "History", "a{sv}", {}),
+        (ROOT_PATH, MANAGER, "Decisions", "a{sv}", {}), (ROOT_PATH, MANAGER, "FindDevice", "s", "x" * 300)]
+    start, n = time.monotonic(), 0
+    while (now := time.monotonic()) < start + seconds:
+        while n < (now - start) * CALLS_A_SECOND:
+            connection.send(*calls[n % len(calls)])
+            n += 1
+        while select.select([connection.socket], [], [], 0)[0]:
+            connection.socket.recv(1 << 20)
+        time.sleep(0.002)
+    os.write(report, str(n).encode())
+    connection.close()
+
+
+@contextlib.contextmanager
+def in_a_child(function, *arguments):
+    """function(*arguments, fd) in a process of its own; the generator gives a function that waits for what it writes."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            function(*arguments, writing)
+        finally:
+            os._exit(0)
+    os.close(writing)
+    try:
+        yield lambda: os.read(reading, 100)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, 9)
+        os.waitpid(pid, 0)
+        os.close(reading)
+
+
+@takes(8)
+def test_a_caller_floods():
+    with Bench([dict(flash=lived_in_flash(4 * MB))]) as bench:
+        package = bench.package(app_bytes=300_000)
+        with Neighbour(bench) as watch, in_a_child(flood, bench.address, FLOOD_S * SLOWNESS) as flooded:
+            job = bench.start_flash(package)
+            end = time.monotonic() + FLOOD_S * SLOWNESS
+            while time.monotonic() < end:
+                watch.ask()
+                time.sleep(0.02)
+            sent = int(flooded())
+            assert sent >= CALLS_A_SECOND * FLOOD_S * SLOWNESS // 3, f"no flood: {sent}"
+            print(f"note: {sent} calls in {FLOOD_S * SLOWNESS} s")
+            ended = bench.wait_job(job)
+            assert ended["State"] == "done", ended
+            assert bench.ctl("status").code == 0
+
+
+def refused(call, *arguments):
+    try:
+        call(*arguments)
+    except DBusError as error:
+        assert error.name.startswith("org.wipyd1.Error."), error
+        return True
+    return False
+
+
+@takes(10)
+def test_ten_thousand_leases():
+    """Of one port over and over, and of others at once: those that are let out end with the caller."""
+    with Bench(boards=0, ports=[f"/dev/pts/wipyd-{i}" for i in range(40)]) as bench:
+        paths = sorted(path for path, objects in bench.bus.managed().items() if DEVICE in objects)
+        greedy = dbusmini.Connection(bench.address)
+        granted, denied, held = 0, 0, []
+        with Neighbour(bench) as watch:
+            for start in range(0, 10_000, 100):
+                serials = [greedy.send(paths[n % len(paths)], DEVICE, "Lease", "s", "mine")
+                           for n in range(start, start + 100)]
+                for serial in serials:
+                    try:
+                        held += greedy.wait(serial)
+                        granted += 1
+                    except DBusError as error:
+                        assert error.name.startswith("org.wipyd1.Error."), error
+                        denied += 1
+                if start % 500 == 400:
+                    while held:
+                        os.close(held.pop())
+                watch.ask()
+            greedy.close()
+            wait_for(lambda: not any(bench.bus.get(path, DEVICE, "Lessee") for path in paths), 10, "all given back")
+            assert granted + denied == 10_000 and granted >= 200, (granted, denied)
+            print(f"note: {granted} leases granted, {denied} denied")
+
+
+@takes(5)
+def test_huge_strings():
+    with Bench() as bench:
+        slot = bench.bus.call(ROOT_PATH, MANAGER, "FindSlot", "s", bench.device()["Slot"])[0]
+        device = bench.device_path()
+        with Neighbour(bench) as watch:
+            for size in 65_536, MB, 4 * MB:
+                text = "a" * size
+                for call in ((ROOT_PATH, MANAGER, "FindDevice", "s", text), (ROOT_PATH, MANAGER, "FindFirmware", "s", text),
+                             (ROOT_PATH, MANAGER, "FindSlot", "s", text), (ROOT_PATH, MANAGER, "FindBoard", "s", text),
+                             (ROOT_PATH, MANAGER, "SetDefaultPolicy", "s", text),
+                             (slot, "org.wipyd1.Slot", "SetLabel", "s", text),
+                             (slot, "org.wipyd1.Slot", "SetPolicy", "s", text),
+                             (ROOT_PATH, MANAGER, "History", "a{sv}", {"board": dbusmini.Variant("s", text)}),
+                             (device, DEVICE, "Flash", "a{sv}", {"version": dbusmini.Variant("s", text)}),
+                             (device, DEVICE, "Flash", "a{sv}", {text: dbusmini.Variant("s", "x")}),
+                             (device, DEVICE, "Lease", "s", text), (ROOT_PATH, MANAGER, "ListBackups", "s", text)):
+                    try:
+                        bench.bus.call(*call)
+                        assert call[2] in ("Lease", "History", "ListBackups"), f"{call[2]} takes {size} bytes"
+                    except DBusError as error:
+                        assert len(str(error)) < 4096, f"{call[2]}: an answer of {len(str(error))} bytes"
+                    bench.bus.close_fds()
+                    watch.ask()
+        # As large as the bus lets through: it has to be held while it is read, and is given back.
+        assert refused(bench.bus.call, ROOT_PATH, MANAGER, "FindDevice", "s", "a" * (31 * MB))
+        now = memory_kib(bench, "VmRSS")
+        print(f"note: after 31 MiB in one string: {now / 1024:.1f} MiB, at most {memory_kib(bench) / 1024:.1f} MiB")
+        if SLOWNESS == 1:
+            assert now <= 32 * 1024, now
+        assert bench.flash_well(bench.package(app_bytes=60_000))
+
+
+def wrong_descriptors(bench):
+    """(what, fd): each the caller's to close."""
+    package = bench.package("right.tar.gz", app_bytes=60_000)
+    fifo = bench.folder / "fifo"
+    os.mkfifo(fifo)
+    yield "folder", os.open(bench.folder, os.O_RDONLY | os.O_DIRECTORY)
+    yield "O_PATH", os.open(package, os.O_PATH)
+    yield "file for writing only", os.open(package, os.O_WRONLY)
+    yield "/dev/zero", os.open("/dev/zero", os.O_RDONLY)
+    yield "/dev/null", os.open("/dev/null", os.O_RDONLY)
+    yield "fifo", os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    yield "fifo for both", os.open(fifo, os.O_RDWR)
+    one, other = socket.socketpair()
+    yield "socket", one.detach()
+    other.close()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(bench.folder / "listening"))
+    listener.listen()
+    yield "listening socket", listener.detach()
+    master, slave = os.openpty()
+    os.close(slave)
+    yield "pty", master
+    epoll = select.epoll()
+    yield "epoll", os.dup(epoll.fileno())
+    epoll.close()
+    yield "a process's memory", os.open("/proc/self/mem", os.O_RDONLY)
+    sparse = os.memfd_create("sparse", os.MFD_ALLOW_SEALING)
+    os.ftruncate(sparse, 1 << 40)
+    fcntl.fcntl(sparse, 1033, 0xF)
+    yield "a sparse terabyte", sparse
+
+
+@takes(4)
+def test_wrong_descriptors():
+    with Bench() as bench:
+        device = bench.device_path()
+        with Neighbour(bench) as watch:
+            for what, fd in wrong_descriptors(bench):
+                for path, interface, member, signature, rest in (
+                        (ROOT_PATH, MANAGER, "ImportFirmware", "hs", ("x.tar.gz",)),
+                        (device, DEVICE, "FlashFile", "hsa{sv}", ("x.tar.gz", {}))):
+                    assert refused(bench.bus.call, path, interface, member, signature, fd, *rest), f"{member}: {what}"
+                os.close(fd)
+                watch.ask()
+        assert bench.device()["Job"] == "/" and not list((bench.state / "firmware").iterdir())
+        assert bench.flash_well(bench.package(app_bytes=60_000))
+
+
+@takes(5)
+def test_a_package_that_changes_while_it_is_read():
+    """Whatever is let in is what was checked: its name is the hash of its bytes. Sealed or not, on disk or in memory."""
+    with Bench() as bench:
+        rng = random.Random(3)
+        good = Path(bench.package(app_bytes=400_000)).read_bytes()
+        taken = denied = 0
+        with Neighbour(bench) as watch:
+            for seals, on_disk in (0, False), (0, True), (0x2, False), (0x6, False), (0x7, False):
+                for _ in range(6):
+                    if on_disk:
+                        path = bench.folder / "changing.tar.gz"
+                        path.write_bytes(good)
+                        fd = os.open(path, os.O_RDWR)
+                    else:
+                        fd = memfd(good, seals)
+                    stop = threading.Event()
+
+                    def change(fd=fd, stop=stop):
+                        while not stop.is_set():
+                            os.pwrite(fd, rng.randbytes(16), rng.randrange(len(good) - 16))
+                            time.sleep(0.0005)
+
+                    thread = threading.Thread(target=change)
+                    thread.start()
+                    try:
+                        bench.bus.call(ROOT_PATH, MANAGER, "ImportFirmware", "hs", fd, "changing.tar.gz")
+                        taken += 1
+                    except DBusError as error:
+                        assert error.name.startswith("org.wipyd1.Error."), error
+                        denied += 1
+                    finally:
+                        stop.set()
+                        thread.join()
+                        os.close(fd)
+                    watch.ask()
+        for file in (bench.state / "firmware").glob("*.tar.gz"):
+            assert hashlib.sha256(file.read_bytes()).hexdigest() == file.name[:64], file
+        print(f"note: {taken} taken, {denied} refused")
+        assert denied >= 20
+        assert bench.flash_well(bench.package(app_bytes=60_000))
+        assert bench.bus.get(bench.bus.call(ROOT_PATH, MANAGER, "FindJob", "u", 1)[0], JOB, "State") == "done"
