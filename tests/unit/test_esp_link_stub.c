@@ -144,6 +144,9 @@ static void answer_as_stub(struct bench *bench, const uint8_t *frame, size_t siz
         else
             stub_reply(bench, ESP_SYNC, 0, 0, 0);
         return;
+    case ESP_WRITE_REG: /* what stands between two of a kind */
+        stub_reply(bench, ESP_WRITE_REG, 0, 0, 0);
+        return;
     case ESP_READ_REG:
         if (address == 0xdead)
             return;
