@@ -171,9 +171,9 @@ class Apt:
 
 
 def dependencies(package):
-    """The names of what a .deb depends on and recommends; of alternatives the first."""
+    """The names of what a .deb depends on; of alternatives the first. What it recommends may be in a later Debian only."""
     names = []
-    for field in "Pre-Depends", "Depends", "Recommends":
+    for field in "Pre-Depends", "Depends":
         for entry in run(["dpkg-deb", "-f", package, field]).split(","):
             if entry.strip():
                 names.append(re.split(r"[\s(|:]", entry.strip())[0])
