@@ -7,6 +7,8 @@
 #include <sched.h>
 #include <sys/syscall.h>
 
+static bool has_real_netlink; /* from here on the watch listens to the kernel itself */
+
 /* ---- the way around the preload -------------------------------------------------------------- */
 
 int socket(int domain, int type, int protocol) {
