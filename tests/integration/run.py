@@ -133,7 +133,7 @@ def main():
     parser.add_argument("-k", metavar="PATTERN", default="")
     # Most of them wait for time limits to pass: four a core keep a core busy.
     cores = os.cpu_count() or 1
-    parser.add_argument("-j", metavar="N", type=int, default=min(4 * cores, 16))
+    parser.add_argument("-j", metavar="N", type=int, default=min(2 * cores, 16))
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--build", metavar="FOLDER")
     parser.add_argument("--san", action="store_true", help="the programs are sanitizer builds")
