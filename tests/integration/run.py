@@ -131,7 +131,7 @@ def tell(test, code, seconds, report):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-k", metavar="PATTERN", default="")
-    # Most of them wait for time limits to pass: four a core keep a core busy.
+    # Most of them wait for time limits to pass: two a core leave boards their time.
     cores = os.cpu_count() or 1
     parser.add_argument("-j", metavar="N", type=int, default=min(2 * cores, 16))
     parser.add_argument("--list", action="store_true")
