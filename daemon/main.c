@@ -427,7 +427,12 @@ int main(int argc, char **argv) {
         return 1;
     }
     signal(SIGPIPE, SIG_IGN);
-    uv_loop_init(&daemon.loop);
+    r = uv_loop_init(&daemon.loop);
+    if (r < 0) {
+        log_error("setting up the event loop: %s", uv_strerror(r));
+        config_deinit(&daemon.config);
+        return 1;
+    }
     uv_loop_configure(&daemon.loop, UV_METRICS_IDLE_TIME);
     loop_meter_start(&daemon.meter, &daemon.loop);
     r = start(&daemon, arguments.bus);

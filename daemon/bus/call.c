@@ -62,8 +62,13 @@ int service_begin_change(sd_bus_message *message, struct ledger **ret_ledger, st
 }
 
 static void finish(struct service_pending *call, int r) {
-    if (r < 0)
+    if (r < 0) {
         log_warning("answering a call: %s", strerror(-r));
+        /* Whoever waits must hear something; what failed once may go well now. */
+        r = sd_bus_reply_method_errno(call->message, r, NULL);
+        if (r < 0)
+            log_error("answering a call: %s", strerror(-r));
+    }
     service_pending_drop(call);
 }
 
