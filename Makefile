@@ -120,6 +120,11 @@ $(BUILD)/liblines.so: tests/sim/lines_shim.c Makefile
 	@echo '  LINK  $@'
 	$(Q)$(CC) $(HELPER_CFLAGS) -shared -o $@ $<
 
+$(BUILD)/libfaults.so: tests/faults/faults_shim.c Makefile
+	@mkdir -p $(@D)
+	@echo '  LINK  $@'
+	$(Q)$(CC) $(HELPER_CFLAGS) -shared -o $@ $<
+
 $(BUILD)/usbtool: tests/integration/usb_tool.c Makefile
 	@mkdir -p $(@D)
 	@echo '  LINK  $@'
@@ -212,7 +217,6 @@ vm: ## The package in a real Debian in QEMU, with real drivers, udev, systemd, D
 
 vm-all: ## All scenarios in QEMU
 	@$(MAKE) --no-print-directory vm VM='--all $(VM)'
-
 
 # One after the other, the quick ones first: several build the same.
 CHECKS := format fences compilers units man install deb static interfaces san
@@ -321,6 +325,18 @@ fuzz: ## Fuzz each target of tests/fuzz for T seconds, on all cores; K=NAME: onl
 	@python3 tests/fuzz/run.py --build $(BUILD)/fuzz --seconds $(T) $(if $(K),-k $(K))
 
 fuzz-programs: $(FUZZ_BIN)
+
+# SEED: of what is lost where a disk may keep a part.
+.PHONY: durability faults
+durability: deps ## Lose the power before each change of a file in a day's work, in five ways; SEED=N repeats one
+	@$(MAKE) --no-print-directory all sim
+	@WIPYD_BUILD=$(BUILD) WIPYD_DURABILITY=all WIPYD_DURABILITY_S=3600 WIPYD_SEED=$(SEED) \
+	  python3 tests/integration/run.py -k test_power_loss
+
+# SITES: so many, chosen by SEED.
+faults: deps ## Fail each call for memory and of the system once, at each place that makes it; SITES=N SEED=N: some
+	@$(MAKE) --no-print-directory all sim $(BUILD)/libfaults.so
+	@WIPYD_BUILD=$(BUILD) python3 tests/faults/run.py $(if $(SITES),--sites $(SITES)) $(if $(SEED),--seed $(SEED))
 
 # BENCH: options of bench.py, such as BENCH=--quick, BENCH='--cases stub-* --json FILE'. ESPTOOL=PROGRAM: the peer.
 bench: deps ## Measure speed and memory on paced boards, against the budgets
