@@ -91,7 +91,7 @@ class Stage:
             self.watched.add(phase)
             if status["busy"]:
                 op = status["last_command"]
-                if op != "SYNC":
+                if op and op != "SYNC":
                     self.seen.setdefault(phase, []).append((op, status["commands"][op] - base.get(op, 0)))
                 board.ask("go")
                 wait_for(lambda done=status["frames"]: not (now := board.status())["busy"] or now["frames"] != done, 5, "it goes on")
