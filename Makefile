@@ -213,7 +213,7 @@ VM ?=
 vm: ## The package in a real Debian in QEMU, with real drivers, udev, systemd, D-Bus and polkit: the most telling scenarios
 	@tests/deps.sh $(DEPS_BUILD) $(DEPS_DEB) $(DEPS_VM)
 	@$(MAKE) --no-print-directory deb usbboard $(BUILD)/wipysim
-	@WIPYD_BUILD=$(BUILD) python3 tests/vm/run.py $(VM)
+	@WIPYD_BUILD=$(BUILD) python3 -u tests/vm/run.py $(VM)
 
 vm-all: ## All scenarios in QEMU
 	@$(MAKE) --no-print-directory vm VM='--all $(VM)'
