@@ -103,7 +103,7 @@ static bool find_segment(yajl_val tree, const char *name, uint8_t **ret, struct 
                          char *why, size_t size) {
     const char *path[] = { name, NULL };
     yajl_val value = yajl_tree_get(tree, path, yajl_t_string);
-    const char *text = value ? YAJL_GET_STRING(value) : "";
+    const char *text = YAJL_IS_STRING(value) ? value->u.string : "";
     size_t length = strlen(text), padding = length - strcspn(text, "=");
     int n;
 

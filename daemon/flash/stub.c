@@ -32,15 +32,20 @@ static uint32_t next_block(const struct flash_job *job) {
 }
 
 enum step flash_enter_load_stub(struct flash_job *job) {
-    const struct esp_stub *kind = job->stub ? job->stub->kind : NULL;
-    const struct esp_stub_segment *segment = kind ? &kind->segments[job->stub_segment] : NULL;
+    const struct esp_stub_segment *segment;
     struct esp_request request;
 
     /* Our own runs already when its flash size is all that is missing. */
-    if (job->stub_step != STUB_FLASH_SIZE && !is_wanted(job)) {
+    if (job->stub_step == STUB_FLASH_SIZE) {
+        esp_request_spi_set_params(&request, job->identify.chip.flash_bytes);
+        flash_job_request_link(job, &request);
+        return STEP_WAIT;
+    }
+    if (!is_wanted(job)) {
         note_loader(job);
         return STEP_NEXT;
     }
+    segment = &job->stub->kind->segments[job->stub_segment];
     switch (job->stub_step) {
     case STUB_SEGMENT:
         esp_request_mem_begin(&request, segment->address, segment->size);
@@ -50,11 +55,10 @@ enum step flash_enter_load_stub(struct flash_job *job) {
                              job->stub->segments[job->stub_segment] + job->stub_sent, next_block(job));
         break;
     case STUB_RUN:
-        flash_job_run_stub(job, kind->entry, kind->loader);
+        flash_job_run_stub(job, job->stub->kind->entry, job->stub->kind->loader);
         return STEP_WAIT;
     case STUB_FLASH_SIZE:
-        esp_request_spi_set_params(&request, job->identify.chip.flash_bytes);
-        break;
+        return STEP_FAIL; /* seen to above */
     }
     flash_job_request_link(job, &request);
     return STEP_WAIT;
