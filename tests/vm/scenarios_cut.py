@@ -67,7 +67,7 @@ def kill_in_the_middle(vm):
     assert vm.must("systemctl show -P NRestarts wipyd").strip() == "1"
 
 
-@scenario(telling=True, limit=900)
+@scenario(limit=900)
 def reboot_in_the_middle(vm):
     """The machine is rebooted in the middle of a write: wipyd starts with it, and goes on"""
     board = begin(vm)

@@ -146,6 +146,8 @@ def upgrade_and_purge(vm):
     board = vm.board("a")
     arm(vm, board, 1)
     bring_firmware(vm, LARGE)
+    # dpkg takes its time here: the write takes more.
+    vm.must("printf '[flash]\\nbaud = 115200\\n' > /etc/wipyd.conf.d/zz-slow.conf && systemctl reload wipyd")
     board.plug(1)
     in_the_middle(board)
     before = main_pid(vm)

@@ -124,7 +124,7 @@ def twenty_plugs(vm):
     holds(vm, board, SMALL)
 
 
-@scenario()
+@scenario(telling=True)
 def ftdi_facts(vm):
     """FT230X: the latency timer is 1 ms, in sysfs and on the chip"""
     board = vm.board("b", chip="ft230x")
