@@ -23,6 +23,7 @@ import traceback
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+AGAIN_MOST = 6
 PASSED, FAILED, SKIPPED = 0, 1, 2
 LIMIT_S = 120
 
@@ -156,7 +157,7 @@ def main():
     harness = importlib.import_module("harness")
     slowness = harness.SLOWNESS
     harness.make_ready()
-    waiting, running, counts, times = list(tests), [], [0, 0, 0], []
+    waiting, running, counts, times, failed = list(tests), [], [0, 0, 0], [], []
     while waiting or running:
         while waiting and len(running) < (min(cores, arguments.j) if waiting[0].is_quiet else arguments.j):
             running.append(Run(waiting.pop(0), slowness))
@@ -167,7 +168,19 @@ def main():
                 tell(run.test, *ended)
                 counts[ended[0] if ended[0] in (PASSED, SKIPPED) else FAILED] += 1
                 times.append((ended[1], run.cpu_seconds, run.test.name))
+                if ended[0] not in (PASSED, SKIPPED):
+                    failed.append(run.test)
         time.sleep(0.02)
+    # Boards keep real time: what failed beside others may have been held up by them. Alone it has no excuse.
+    if len(tests) > 1 and len(failed) <= AGAIN_MOST:
+        for test in failed:
+            run = Run(test, slowness)
+            while not (ended := run.poll()):
+                time.sleep(0.02)
+            tell(test, *ended)
+            if ended[0] == PASSED:
+                counts[FAILED], counts[PASSED] = counts[FAILED] - 1, counts[PASSED] + 1
+                print(f"     | {test.name} failed beside others, and passed alone", flush=True)
     if arguments.times:
         for seconds, cpu_seconds, name in sorted(times, reverse=True)[:15]:
             print(f"{seconds:8.1f} s {cpu_seconds:8.1f} s CPU  {name}")
