@@ -23,6 +23,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.dont_write_bytecode = True
 sys.path[:0] = [str(HERE), str(HERE.parent / "integration")]
+AGAIN_MOST = 2  # scenarios that have a second try
 PASSED, FAILED = "ok", "FAIL"
 FILES = ["scenarios_plug", "scenarios_cut", "scenarios_machine"]
 
@@ -135,7 +136,15 @@ def main():
         print(f"0 passed, {max(1, len(chosen))} failed")
         return 1
     print(f"the guest is ready after {time.monotonic() - began:.0f} s", flush=True)
-    rows = [(name, function, *play(name, function, ready, image.VM / "failed")) for name, function in chosen.items()]
+    rows, tries_left = [], AGAIN_MOST
+    for name, function in chosen.items():
+        result, seconds = play(name, function, ready, image.VM / "failed")
+        if result == FAILED and tries_left:
+            # The guest is emulated, and slow: a moment may be missed. Twice it is not by chance.
+            tries_left -= 1
+            print(f"     | {name} once more", flush=True)
+            result, seconds = play(name, function, ready, image.VM / "failed")
+        rows.append((name, function, result, seconds))
     print()
     for name, function, result, seconds in rows:
         print(f"{result:4} {seconds:5.0f} s  {name:26} {function.__doc__}")
