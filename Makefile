@@ -13,7 +13,7 @@ JOBS := $(shell nproc 2>/dev/null || echo 1)
 ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(JOBS)
 endif
-ifeq ($(filter test% check% bench demo,$(MAKECMDGOALS)),)
+ifeq ($(filter test% check% bench demo vm% soak matrix noise fuzz coverage valgrind durability faults,$(MAKECMDGOALS)),)
 MAKEFLAGS += --output-sync=target
 endif
 
