@@ -36,7 +36,6 @@ struct flash_piece {
     const struct firmware_region *region;
     const struct firmware_piece *piece;
     enum flash_piece_state state;
-    unsigned attempts;  /* writes begun */
     bool send_inflated; /* its zlib stream was refused once */
 };
 

@@ -121,7 +121,6 @@ enum step flash_enter_begin(struct flash_job *job) {
     piece->send_inflated |= job->sends_plain && piece->piece->deflated;
     if (piece->send_inflated && !inflate_piece(job, piece->piece))
         return flash_job_fail(job, WIPYD_ERROR_NO_MEMORY, "inflating a piece");
-    piece->attempts++;
     job->sequence = job->stream_done = job->work = job->n_verified = 0;
     job->is_ending = false;
     flash_run_init(&job->run, loader, piece, job->n_pieces - job->cursor, job->block_bytes,
@@ -134,7 +133,6 @@ enum step flash_enter_begin(struct flash_job *job) {
 
 enum step flash_reply_begin(struct flash_job *job, enum esp_outcome outcome, const struct esp_reply *reply) {
     uint32_t small = esp_link_loader(job->link)->block_bytes_small;
-    struct flash_piece *piece = current(job);
     char story[160];
 
     if (outcome == ESP_OK)
@@ -144,7 +142,6 @@ enum step flash_reply_begin(struct flash_job *job, enum esp_outcome outcome, con
                       small);
         job->block_bytes = small;
         job->is_in_run = false; /* this one didn't count */
-        piece->attempts--;
         return STEP_AGAIN;
     }
     if (outcome == ESP_REFUSED && reply->error == ERROR_MALFORMED)
