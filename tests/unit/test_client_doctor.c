@@ -7,7 +7,6 @@
 
 #include <cmocka.h>
 
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 #include <unistd.h>
 
 #include "client/doctor.h"
+#include "tests/unit/test_folder.h"
 
 #define USB "/sys/bus/usb/devices/"
 
@@ -41,11 +41,6 @@ void doctor_tell(struct doctor *doctor, enum doctor_state state, const char *wha
     assert_true((state == DOCTOR_OK) == (cure == NULL));
 }
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at) {
-    (void)st, (void)kind, (void)at;
-    return remove(path);
-}
-
 static int set_up(void **state) {
     static const char *const proxies[] = { "https_proxy", "HTTPS_PROXY", "http_proxy", "all_proxy",
                                            "ALL_PROXY" };
@@ -53,8 +48,7 @@ static int set_up(void **state) {
 
     for (size_t i = 0; i < sizeof proxies / sizeof *proxies; i++)
         unsetenv(proxies[i]);
-    strcpy(bench->root, "/tmp/wipyctl-test-XXXXXX");
-    assert_non_null(mkdtemp(bench->root));
+    folder_make(bench->root, sizeof bench->root);
     setenv("WIPYCTL_ROOT", bench->root, 1);
     *state = bench_of_tell = bench;
     return 0;
@@ -63,7 +57,7 @@ static int set_up(void **state) {
 static int tear_down(void **state) {
     struct bench *bench = *state;
 
-    assert_int_equal(nftw(bench->root, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
+    folder_remove(bench->root);
     free(bench);
     return 0;
 }

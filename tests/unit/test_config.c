@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "daemon/base/config.h"
+#include "tests/unit/test_folder.h"
 
 struct bench {
     char directory[64], path[128];
@@ -36,8 +37,7 @@ static int set_up(void **state) {
     struct bench *bench = calloc(1, sizeof *bench);
 
     unsetenv("STATE_DIRECTORY");
-    strcpy(bench->directory, "/tmp/wipyd-test-XXXXXX");
-    assert_non_null(mkdtemp(bench->directory));
+    folder_make(bench->directory, sizeof bench->directory);
     snprintf(bench->path, sizeof bench->path, "%s/wipyd.conf", bench->directory);
     assert_int_equal(config_init(&bench->config), 0);
     *state = bench;
@@ -46,12 +46,10 @@ static int set_up(void **state) {
 
 static int tear_down(void **state) {
     struct bench *bench = *state;
-    char command[128];
 
     config_deinit(&bench->config);
     assert_null(bench->config.state_directory);
-    snprintf(command, sizeof command, "rm -rf '%s'", bench->directory);
-    assert_int_equal(system(command), 0);
+    folder_remove(bench->directory);
     free(bench);
     return 0;
 }

@@ -10,7 +10,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -21,6 +20,7 @@
 #include <unistd.h>
 
 #include "daemon/flash/backup.h"
+#include "tests/unit/test_folder.h"
 
 #define MAC       "30aea4010203"
 #define OTHER_MAC "30aea4010204"
@@ -35,13 +35,6 @@ struct bench {
     struct fault fault;
 };
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at) {
-    (void)st;
-    (void)kind;
-    (void)at;
-    return remove(path);
-}
-
 static void fill(struct backup *backup, uint8_t seed) {
     for (int i = 0; i < BACKUP_PARTS; i++)
         for (uint32_t k = 0; k < backup->parts[i].size; k++)
@@ -51,8 +44,7 @@ static void fill(struct backup *backup, uint8_t seed) {
 static int set_up(void **state) {
     struct bench *bench = calloc(1, sizeof *bench);
 
-    strcpy(bench->root, "/tmp/wipyd-backup-XXXXXX");
-    assert_non_null(mkdtemp(bench->root));
+    folder_make(bench->root, sizeof bench->root);
     snprintf(bench->folder, sizeof bench->folder, "%s/backup", bench->root);
     snprintf(bench->board, sizeof bench->board, "%s/" MAC, bench->folder);
     for (int i = 0; i < BACKUP_PARTS; i++)
@@ -66,7 +58,7 @@ static int tear_down(void **state) {
     struct bench *bench = *state;
 
     backup_deinit(&bench->backup);
-    assert_int_equal(nftw(bench->root, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
+    folder_remove(bench->root);
     free(bench);
     return 0;
 }

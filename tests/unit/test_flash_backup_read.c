@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +17,7 @@
 #include <unistd.h>
 
 #include "daemon/flash/backup.h"
+#include "tests/unit/test_folder.h"
 
 #define MAC       "30:ae:a4:01:02:03"
 #define BOARD     "30aea4010203"
@@ -30,13 +30,6 @@ struct bench {
     char root[64], folder[128];
     struct fault fault;
 };
-
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at) {
-    (void)st;
-    (void)kind;
-    (void)at;
-    return remove(path);
-}
 
 /* A path below the folder. */
 static const char *below(const struct bench *bench, const char *path) {
@@ -74,8 +67,7 @@ static void make_generation(const struct bench *bench, const char *board, const 
 static int set_up(void **state) {
     struct bench *bench = calloc(1, sizeof *bench);
 
-    strcpy(bench->root, "/tmp/wipyd-backup-XXXXXX");
-    assert_non_null(mkdtemp(bench->root));
+    folder_make(bench->root, sizeof bench->root);
     snprintf(bench->folder, sizeof bench->folder, "%s/backup", bench->root);
     make_folder(bench, "");
     make_generation(bench, BOARD, NAME);
@@ -86,7 +78,7 @@ static int set_up(void **state) {
 static int tear_down(void **state) {
     struct bench *bench = *state;
 
-    assert_int_equal(nftw(bench->root, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
+    folder_remove(bench->root);
     free(bench);
     return 0;
 }

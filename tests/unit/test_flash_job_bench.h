@@ -6,8 +6,7 @@
 #include "tests/unit/test_esp_link_bench.h"
 #include "tests/unit/test_esp_link_lines.h"
 #include "tests/unit/test_flash_rom.h"
-
-#include <ftw.h>
+#include "tests/unit/test_folder.h"
 
 #define CONFIG_AT  0x3ff000u
 #define NVS_AT     0x9000u
@@ -27,13 +26,6 @@ static struct {
     struct backup backup; /* the generation that there is */
     uint8_t *before;      /* the flash when the job began */
 } home;
-
-static inline int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at) {
-    (void)st;
-    (void)kind;
-    (void)at;
-    return remove(path);
-}
 
 static inline void fill(uint8_t *bytes, uint32_t size, uint32_t seed) {
     for (uint32_t i = 0; i < size; i++) {
@@ -79,8 +71,7 @@ static inline int set_up_job(void **state) {
     rom_set_up(*state);
     memset(&home, 0, sizeof home);
     memset(&run, 0, sizeof run);
-    strcpy(home.root, "/tmp/wipyd-job-XXXXXX");
-    assert_non_null(mkdtemp(home.root));
+    folder_make(home.root, sizeof home.root);
     snprintf(home.folder, sizeof home.folder, "%s/backup", home.root);
     make_generation();
     set_table();
@@ -99,7 +90,7 @@ static inline int tear_down_job(void **state) {
     rom_tear_down();
     backup_deinit(&home.backup);
     free(home.before);
-    assert_int_equal(nftw(home.root, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
+    folder_remove(home.root);
     return r;
 }
 

@@ -2,11 +2,7 @@
  * and test_flash_visit_end.c for the ends. */
 
 #include "tests/unit/test_flash_visit_bench.h"
-
-#include <signal.h>
-#include <sys/file.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
+#include "tests/unit/test_holder.h"
 
 /* ---- nobody, and somebody else ------------------------------------------------------------------- */
 
@@ -42,37 +38,11 @@ static void quiet_visit_sends_nothing(void **state) {
     assert_int_equal(bench->n_sent, 0);
 }
 
-static pid_t start_holder(const struct bench *bench, bool with_lock) {
-    int ready[2];
-    char c;
-    pid_t pid;
-
-    assert_int_equal(pipe(ready), 0);
-    pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        int fd = open(bench->path, O_RDWR | O_NOCTTY);
-
-        if (fd < 0 || (with_lock && flock(fd, LOCK_EX) < 0))
-            _exit(1);
-        close(bench->master);
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        prctl(PR_SET_NAME, "screen");
-        if (write(ready[1], "r", 1) == 1)
-            sleep(60);
-        _exit(1);
-    }
-    close(ready[1]);
-    assert_int_equal(read(ready[0], &c, 1), 1);
-    close(ready[0]);
-    return pid;
-}
-
 static void held_port_is_named_and_not_opened(void **state) {
     struct bench *bench = *state;
 
     for (int with_lock = 0; with_lock < 2; with_lock++) {
-        pid_t pid = start_holder(bench, with_lock);
+        pid_t pid = holder_start("screen", bench->path, with_lock);
         char wanted[64];
 
         visit(bench);
@@ -82,8 +52,7 @@ static void held_port_is_named_and_not_opened(void **state) {
         assert_non_null(strstr(bench->report.fault.story, wanted));
         assert_int_equal(bench->n_sent, 0);
         close_and_begin_anew(bench);
-        kill(pid, SIGKILL);
-        waitpid(pid, NULL, 0);
+        holder_stop(pid);
     }
 }
 

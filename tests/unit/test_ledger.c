@@ -256,7 +256,7 @@ static void default_policy_is_kept(void **state) {
     expect_done(bench, &answers[2]);
     reopen(bench);
     assert_int_equal(ledger_default_policy(bench->ledger), BOARD_POLICY_WIPY);
-    run_sql(bench->folder.database, "UPDATE value SET value = 'nonsense' WHERE name = 'policy.default'");
+    run_sql(bench->path, "UPDATE value SET value = 'nonsense' WHERE name = 'policy.default'");
     reopen(bench);
     assert_int_equal(ledger_default_policy(bench->ledger), BOARD_POLICY_WIPY);
 }

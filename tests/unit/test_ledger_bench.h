@@ -13,8 +13,9 @@
 #include <sys/resource.h>
 
 #include "daemon/board/ledger.h"
+#include "tests/unit/test_folder.h"
 #include "tests/unit/test_loop.h"
-#include "tests/unit/test_records_bench.h"
+#include "tests/unit/test_records_make.h"
 
 #define owned cleanup(free_p)
 
@@ -27,7 +28,7 @@ struct answer {
 };
 
 struct bench {
-    struct folder folder;
+    char base[64], path[96];
     uv_loop_t loop;
     struct guard guard;
     struct records *records;
@@ -101,7 +102,7 @@ static inline void open_ledger(struct bench *bench) {
                                                  on_slot_forgotten, on_default_policy,  on_job_over };
     struct fault fault = { 0 };
 
-    if (records_open(&bench->records, bench->folder.database, &fault))
+    if (records_open(&bench->records, bench->path, &fault))
         fail_msg("%s", fault.story);
     assert_int_equal(work_queue_new(&bench->queue, &bench->loop), 0);
     if (ledger_open(&bench->ledger, bench->records, bench->queue, BOARD_POLICY_WIPY, &EVENTS, bench, &fault))
@@ -127,7 +128,8 @@ static inline void reopen(struct bench *bench) {
 static inline int set_up(void **state) {
     struct bench *bench = calloc(1, sizeof *bench);
 
-    make_folder(&bench->folder);
+    folder_make(bench->base, sizeof bench->base);
+    snprintf(bench->path, sizeof bench->path, "%s/wipyd.db", bench->base);
     assert_int_equal(uv_loop_init(&bench->loop), 0);
     guard_init(&bench->guard, &bench->loop);
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &bench->unlimited), 0);
@@ -145,7 +147,7 @@ static inline int tear_down(void **state) {
     guard_close(&bench->guard);
     assert_int_equal(uv_run(&bench->loop, UV_RUN_DEFAULT), 0);
     assert_int_equal(uv_loop_close(&bench->loop), 0);
-    remove_folder(&bench->folder);
+    folder_remove(bench->base);
     free(bench);
     return 0;
 }
@@ -158,7 +160,7 @@ static inline void let_disk_fail(struct bench *bench, bool fails) {
 }
 
 static inline long count(struct bench *bench, const char *sql) {
-    return number_by_sql(bench->folder.database, sql);
+    return number_by_sql(bench->path, sql);
 }
 
 /* ---- asking ---------------------------------------------------------------------------------- */

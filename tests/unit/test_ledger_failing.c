@@ -133,7 +133,7 @@ static void replaced_database_gets_all_again(void **state) {
     struct bench *bench = *state;
 
     stock(bench);
-    damage_open_database(bench->folder.database);
+    damage_open_database(bench->path);
     learn_board(bench, MAC, 9);
     run_until_idle(bench);
     assert_int_equal(records_generation(bench->records), 1);
@@ -148,7 +148,7 @@ static void replaced_by_another_before_the_end(void **state) {
 
     stock(bench);
     reopen(bench);
-    damage_open_database(bench->folder.database);
+    damage_open_database(bench->path);
     assert_int_equal(records_put_value(bench->records, "other", "1"), 0);
     assert_int_equal(records_generation(bench->records), 1);
     reopen(bench);
@@ -161,7 +161,7 @@ static void damaged_at_the_start_begins_empty(void **state) {
 
     stock(bench);
     close_ledger(bench);
-    fd = open(bench->folder.database, O_WRONLY | O_TRUNC | O_CLOEXEC);
+    fd = open(bench->path, O_WRONLY | O_TRUNC | O_CLOEXEC);
     assert_true(fd >= 0);
     assert_int_equal(write(fd, "this is no database at all, is it?", 34), 34);
     close(fd);

@@ -30,6 +30,7 @@
 #include "daemon/base/config.h"
 #include "daemon/base/log.h"
 #include "daemon/firmware/poll.h"
+#include "tests/unit/test_folder.h"
 
 #define PACKAGE "WiPy-1.20.2.r4.tar.gz"
 #define LIMIT_S 60
@@ -98,8 +99,7 @@ static inline int start_server(void **state) {
     for (size_t i = 0; i < sizeof variables / sizeof *variables; i++)
         unsetenv(variables[i]);
     log_setup(getenv("WIPYD_TEST_VERBOSE") ? LOG_DEBUG : LOG_ERR);
-    strcpy(server.folder, "/tmp/wipyd-poll-XXXXXX");
-    assert_non_null(mkdtemp(server.folder));
+    folder_make(server.folder, sizeof server.folder);
     snprintf(server.package, sizeof server.package, "%s/" PACKAGE, server.folder);
     run("python3 tests/integration/packages.py make %s --release 1.20.2.r4 --app-bytes 200000",
         server.package);
@@ -135,7 +135,7 @@ static inline int stop_server(void **state) {
     (void)state;
     close(server.in);
     waitpid(server.pid, &status, 0);
-    run("rm -rf %s", server.folder);
+    folder_remove(server.folder);
     return 0;
 }
 
@@ -236,8 +236,7 @@ static inline struct bench *bench_new(void) {
     struct bench *bench = calloc(1, sizeof *bench);
 
     assert_non_null(bench);
-    strcpy(bench->folder, "/tmp/wipyd-poll-XXXXXX");
-    assert_non_null(mkdtemp(bench->folder));
+    folder_make(bench->folder, sizeof bench->folder);
     assert_int_equal(config_init(&bench->config), 0);
     free(bench->config.state_directory);
     bench->config.state_directory = strdup(bench->folder);
@@ -258,7 +257,7 @@ static inline void bench_free(struct bench *bench) {
     uv_run(&bench->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&bench->loop), 0);
     config_deinit(&bench->config);
-    run("rm -rf %s", bench->folder);
+    folder_remove(bench->folder);
     free(bench);
 }
 

@@ -9,59 +9,9 @@
 #include <cmocka.h>
 
 #include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
-#include <sqlite3.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-#include "daemon/records/records.h"
-
-struct bench {
-    char base[64], path[96];
-    struct records *records;
-};
-
-static void open_records(struct bench *bench) {
-    struct fault fault = { 0 };
-
-    if (records_open(&bench->records, bench->path, &fault))
-        fail_msg("%s", fault.story);
-}
-
-static void reopen(struct bench *bench) {
-    bench->records = records_close(bench->records);
-    open_records(bench);
-}
-
-static int set_up(void **state) {
-    struct bench *bench = calloc(1, sizeof *bench);
-
-    snprintf(bench->base, sizeof bench->base, "/tmp/wipyd-test-XXXXXX");
-    assert_non_null(mkdtemp(bench->base));
-    snprintf(bench->path, sizeof bench->path, "%s/wipyd.db", bench->base);
-    open_records(bench);
-    *state = bench;
-    return 0;
-}
-
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw) {
-    (void)st, (void)kind, (void)ftw;
-    return remove(path);
-}
-
-static int tear_down(void **state) {
-    struct bench *bench = *state;
-
-    assert_null(records_close(bench->records));
-    nftw(bench->base, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-    free(bench);
-    return 0;
-}
+#include "tests/unit/test_records_bench.h"
 
 static unsigned count_files(const struct bench *bench, const char *prefix) {
     DIR *dir = opendir(bench->base);

@@ -12,41 +12,6 @@
 
 #define owned cleanup(free_p)
 
-struct bench {
-    struct folder folder;
-    struct records *records;
-};
-
-static void open_records(struct bench *bench) {
-    struct fault fault = { 0 };
-
-    if (records_open(&bench->records, bench->folder.database, &fault))
-        fail_msg("%s", fault.story);
-}
-
-static void reopen(struct bench *bench) {
-    bench->records = records_close(bench->records);
-    open_records(bench);
-}
-
-static int set_up(void **state) {
-    struct bench *bench = calloc(1, sizeof *bench);
-
-    make_folder(&bench->folder);
-    open_records(bench);
-    *state = bench;
-    return 0;
-}
-
-static int tear_down(void **state) {
-    struct bench *bench = *state;
-
-    assert_null(records_close(bench->records));
-    remove_folder(&bench->folder);
-    free(bench);
-    return 0;
-}
-
 /* ---- whole ----------------------------------------------------------------------------------- */
 
 static void board_comes_back_whole(void **state) {
@@ -84,7 +49,7 @@ static void slot_comes_back_whole(void **state) {
     }
     assert_int_equal(records_delete_slot(bench->records, SLOT), 0);
     assert_int_equal(records_delete_slot(bench->records, SLOT), 0);
-    assert_int_equal(number_by_sql(bench->folder.database, "SELECT count(*) FROM slot"), 0);
+    assert_int_equal(number_by_sql(bench->path, "SELECT count(*) FROM slot"), 0);
 }
 
 static void job_comes_back_whole(void **state) {
@@ -186,7 +151,7 @@ static void what_is_no_record_is_refused(void **state) {
     job->id = 0;
     assert_int_equal(records_put_job(bench->records, job), -EINVAL);
     assert_int_equal(records_put_slot(bench->records, &(struct slot_record) { 0 }), -EINVAL);
-    assert_int_equal(number_by_sql(bench->folder.database, "SELECT count(*) FROM board"), 0);
+    assert_int_equal(number_by_sql(bench->path, "SELECT count(*) FROM board"), 0);
 }
 
 /* ---- history --------------------------------------------------------------------------------- */
@@ -264,7 +229,7 @@ static void decisions_are_asked_by_board_slot_and_time(void **state) {
 
 static void last_20000_decisions_are_kept(void **state) {
     struct bench *bench = *state;
-    const char *path = bench->folder.database;
+    const char *path = bench->path;
 
     run_sql(path, "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 25000)"
                   " INSERT INTO decision SELECT i, i, '', '', '', '', '', '', '' FROM n");
@@ -284,9 +249,8 @@ static void limit_is_1000_where_none_is_given(void **state) {
     owned struct decision_record *decisions = NULL, *more = NULL;
     size_t n = 0;
 
-    run_sql(bench->folder.database,
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1300)"
-            " INSERT INTO decision SELECT i, i, '', '', '', '', '', '', '' FROM n");
+    run_sql(bench->path, "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1300)"
+                         " INSERT INTO decision SELECT i, i, '', '', '', '', '', '', '' FROM n");
     assert_int_equal(records_list_decisions(bench->records, &any, &decisions, &n), 0);
     assert_int_equal(n, 1000);
     assert_int_equal(decisions[999].at_us, 301);
@@ -307,7 +271,7 @@ static void last_job_is_known_when_it_is_gone(void **state) {
         job->state = WIPYD_JOB_STATE_DONE;
         assert_int_equal(records_put_job(bench->records, job), 0);
     }
-    run_sql(bench->folder.database, "DELETE FROM job");
+    run_sql(bench->path, "DELETE FROM job");
     reopen(bench);
     assert_int_equal(records_last_job(bench->records, &last), 0);
     assert_int_equal(last, 42);
@@ -338,8 +302,8 @@ static void older_database_keeps_its_rows(void **state) {
     size_t n = 0;
 
     bench->records = records_close(bench->records);
-    assert_int_equal(unlink(bench->folder.database), 0);
-    run_sql(bench->folder.database, V1);
+    assert_int_equal(unlink(bench->path), 0);
+    run_sql(bench->path, V1);
     open_records(bench);
     assert_int_equal(records_generation(bench->records), 0);
     assert_int_equal(records_list_firmware(bench->records, &firmware, &n), 0);
@@ -355,7 +319,7 @@ static void older_database_keeps_its_rows(void **state) {
     reopen(bench);
     assert_int_equal(records_list_boards(bench->records, &boards, &n), 0);
     assert_int_equal(n, 1);
-    assert_int_equal(number_by_sql(bench->folder.database, "PRAGMA user_version"), 3);
+    assert_int_equal(number_by_sql(bench->path, "PRAGMA user_version"), 3);
 }
 
 /* ---- edited by hand -------------------------------------------------------------------------- */
@@ -370,8 +334,8 @@ static void unknown_word_leaves_the_row_out(void **state) {
     assert_int_equal(records_put_board(bench->records, board), 0);
     assert_int_equal(records_put_board(bench->records, other), 0);
     assert_int_equal(records_put_job(bench->records, job), 0);
-    run_sql(bench->folder.database, EDIT "UPDATE board SET policy = 'whatever' WHERE mac = '" MAC "';"
-                                         "UPDATE job SET kind = ''");
+    run_sql(bench->path, EDIT "UPDATE board SET policy = 'whatever' WHERE mac = '" MAC "';"
+                              "UPDATE job SET kind = ''");
     for (unsigned i = 0; i < 2; i++) {
         owned struct board_record *boards = NULL;
         owned struct job_record *jobs = NULL;
@@ -388,8 +352,7 @@ static void unknown_word_leaves_the_row_out(void **state) {
     }
     /* the next put mends it */
     assert_int_equal(records_put_board(bench->records, board), 0);
-    assert_int_equal(number_by_sql(bench->folder.database, "SELECT count(*) FROM board WHERE policy = 'ask'"),
-                     2);
+    assert_int_equal(number_by_sql(bench->path, "SELECT count(*) FROM board WHERE policy = 'ask'"), 2);
 }
 
 static void long_text_is_cut_at_a_character(void **state) {
@@ -408,7 +371,7 @@ static void long_text_is_cut_at_a_character(void **state) {
              EDIT "UPDATE board SET label = '%s\xc3\xa9tail', failures = -1;"
                   "UPDATE slot SET name = printf('%%.300c', 'y')",
              label);
-    run_sql(bench->folder.database, sql);
+    run_sql(bench->path, sql);
     reopen(bench);
     assert_int_equal(records_list_boards(bench->records, &boards, &n), 0);
     assert_int_equal(n, 1);
@@ -426,7 +389,7 @@ static void damage_while_open_begins_anew(void **state) {
     size_t n = 0;
 
     assert_int_equal(records_put_board(bench->records, board), 0);
-    damage_open_database(bench->folder.database);
+    damage_open_database(bench->path);
     set_text(board->mac, OTHER_MAC);
     assert_int_equal(records_put_board(bench->records, board), 0);
     assert_int_equal(records_generation(bench->records), 1);

@@ -11,42 +11,6 @@
 
 #define owned cleanup(free_p)
 
-struct bench {
-    struct folder folder;
-    struct records *records;
-};
-
-static void open_records(struct bench *bench) {
-    struct fault fault = { 0 };
-
-    if (records_open(&bench->records, bench->folder.database, &fault))
-        fail_msg("%s", fault.story);
-}
-
-static void reopen(struct bench *bench) {
-    bench->records = records_close(bench->records);
-    open_records(bench);
-}
-
-static int set_up(void **state) {
-    struct bench *bench = calloc(1, sizeof *bench);
-
-    assert_non_null(bench);
-    make_folder(&bench->folder);
-    open_records(bench);
-    *state = bench;
-    return 0;
-}
-
-static int tear_down(void **state) {
-    struct bench *bench = *state;
-
-    records_close(bench->records);
-    remove_folder(&bench->folder);
-    free(bench);
-    return 0;
-}
-
 static struct rate_record make_rate(const char *owner, const char *name, uint32_t baud) {
     struct rate_record rate = { .baud = baud,
                                 .blocks = 4000000000u,
@@ -127,10 +91,10 @@ static void database_of_version_2_keeps_its_rows(void **state) {
     assert_int_equal(records_put_board(bench->records, board), 0);
     assert_int_equal(records_put_slot(bench->records, slot), 0);
     bench->records = records_close(bench->records);
-    run_sql(bench->folder.database, "DROP TABLE rate; PRAGMA user_version = 2");
+    run_sql(bench->path, "DROP TABLE rate; PRAGMA user_version = 2");
     open_records(bench);
     assert_int_equal(records_generation(bench->records), 0);
-    assert_int_equal(number_by_sql(bench->folder.database, "PRAGMA user_version"), 3);
+    assert_int_equal(number_by_sql(bench->path, "PRAGMA user_version"), 3);
     assert_int_equal(records_list_boards(bench->records, &boards, &n), 0);
     assert_int_equal(n, 1);
     assert_memory_equal(boards, board, sizeof *board);

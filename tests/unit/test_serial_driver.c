@@ -20,7 +20,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "daemon/serial/port.h"
+#include "tests/unit/test_pty.h"
 
 /* The kernel's, as <asm/termbits.h> has it: that header clashes with <termios.h>, which uv.h brings along. */
 struct termios2 {
@@ -128,64 +128,25 @@ int ioctl(int fd, unsigned long request, ...) {
 
 /* ---- the bench ------------------------------------------------------------------------------- */
 
-struct bench {
-    uv_loop_t loop;
-    int master;
-    char path[64];
-    struct serial_port *port;
-};
-
-static void on_data(void *userdata, const uint8_t *bytes, size_t size) {
-    (void)userdata;
-    (void)bytes;
-    (void)size;
-}
-
-static void on_event(void *userdata) {
-    (void)userdata;
-}
-
-static const struct serial_port_events events = { on_data, on_event, on_event };
-
-static int set_up(void **state) {
-    struct bench *bench = calloc(1, sizeof *bench);
-
+static int driver_set_up(void **state) {
     memset(&driver, 0, sizeof driver);
     driver.lines = TIOCM_DTR | TIOCM_RTS | TIOCM_OUT2 | TIOCM_CTS;
     driver.has_serial = true;
     driver.serial_flags = ASYNC_SKIP_TEST;
     driver.closing_wait = 3000;
     driver.next_opener = -1;
-    assert_int_equal(uv_loop_init(&bench->loop), 0);
-    bench->master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
-    assert_true(bench->master >= 0);
-    assert_int_equal(unlockpt(bench->master), 0);
-    assert_int_equal(ptsname_r(bench->master, bench->path, sizeof bench->path), 0);
+    set_up(state);
     driver.plays = true;
-    *state = bench;
     return 0;
 }
 
-static void close_port(struct bench *bench) {
-    serial_port_close(bench->port, NULL, NULL);
-    bench->port = NULL;
-    uv_run(&bench->loop, UV_RUN_DEFAULT);
-}
-
-static int tear_down(void **state) {
+static int driver_tear_down(void **state) {
     struct bench *bench = *state;
 
     if (bench->port)
         close_port(bench);
     driver.plays = false;
-    assert_int_equal(uv_loop_close(&bench->loop), 0);
-    close(bench->master);
-    free(bench);
-    return 0;
-}
-
-static int open_port(struct bench *bench) {
-    return serial_port_open(&bench->port, &bench->loop, bench->path, &events, bench);
+    return tear_down(state);
 }
 
 /* ---- tests ----------------------------------------------------------------------------------- */
@@ -310,7 +271,7 @@ static void latency_is_refused(void **state) {
     assert_int_equal(open_port(bench), 0);
 }
 
-#define moment(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define moment(name) cmocka_unit_test_setup_teardown(name, driver_set_up, driver_tear_down)
 
 static struct termios2 line_of(struct bench *bench) {
     struct termios2 line;

@@ -9,11 +9,13 @@
 
 #include <dirent.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 
 #include "daemon/board/spool.h"
-#include "tests/unit/test_records_bench.h"
+#include "tests/unit/test_folder.h"
 
 #define WAIT_MS 20000
 #define BIG     (3u * 1024u * 1024u + 17u)
@@ -24,8 +26,7 @@ struct answer {
 };
 
 struct bench {
-    struct folder folder;
-    char path[80];
+    char base[64], path[80];
     uv_loop_t loop;
     uv_timer_t guard;
     bool late;
@@ -72,8 +73,8 @@ static void reopen(struct bench *bench, const uint32_t *jobs, unsigned n) {
 static int set_up(void **state) {
     struct bench *bench = calloc(1, sizeof *bench);
 
-    make_folder(&bench->folder);
-    snprintf(bench->path, sizeof bench->path, "%s/spool", bench->folder.base);
+    folder_make(bench->base, sizeof bench->base);
+    snprintf(bench->path, sizeof bench->path, "%s/spool", bench->base);
     assert_int_equal(uv_loop_init(&bench->loop), 0);
     uv_timer_init(&bench->loop, &bench->guard);
     bench->guard.data = bench;
@@ -93,7 +94,7 @@ static int tear_down(void **state) {
     uv_close((uv_handle_t *)&bench->guard, NULL);
     assert_int_equal(uv_run(&bench->loop, UV_RUN_DEFAULT), 0);
     assert_int_equal(uv_loop_close(&bench->loop), 0);
-    remove_folder(&bench->folder);
+    folder_remove(bench->base);
     free(bench);
     return 0;
 }
@@ -340,7 +341,7 @@ static void folder_that_cant_be_is_an_error(void **state) {
     struct spool *spool = NULL;
     char path[120];
 
-    snprintf(path, sizeof path, "%s/none/spool", bench->folder.base);
+    snprintf(path, sizeof path, "%s/none/spool", bench->base);
     assert_int_equal(spool_open(&spool, path, bench->queue, NULL, 0), -ENOENT);
     make_file(bench, "file");
     snprintf(path, sizeof path, "%s/file", bench->path);

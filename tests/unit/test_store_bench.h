@@ -5,7 +5,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -15,6 +14,7 @@
 #include "daemon/base/bytes.h"
 #include "daemon/firmware/store.h"
 #include "tests/unit/test_firmware_make.h"
+#include "tests/unit/test_folder.h"
 
 #define WAIT_MS 20000
 
@@ -168,9 +168,10 @@ static inline struct bench *bench_new(const char *base) {
     struct bench *bench = calloc(1, sizeof *bench);
 
     assert_non_null(bench);
-    snprintf(bench->base, sizeof bench->base, "%s", base ? base : "/tmp/wipyd-test-XXXXXX");
-    if (!base)
-        assert_non_null(mkdtemp(bench->base));
+    if (base)
+        snprintf(bench->base, sizeof bench->base, "%s", base);
+    else
+        folder_make(bench->base, sizeof bench->base);
     snprintf(bench->folder, sizeof bench->folder, "%s/firmware", bench->base);
     snprintf(bench->database, sizeof bench->database, "%s/wipyd.db", bench->base);
     assert_int_equal(uv_loop_init(&bench->loop), 0);
@@ -181,18 +182,13 @@ static inline struct bench *bench_new(const char *base) {
     return bench;
 }
 
-static inline int bench_remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw) {
-    (void)st, (void)kind, (void)ftw;
-    return remove(path);
-}
-
 /* Nothing is left on the loop. */
 static inline void bench_free(struct bench *bench) {
     bench_close(bench);
     uv_close((uv_handle_t *)&bench->guard, NULL);
     assert_int_equal(uv_run(&bench->loop, UV_RUN_DEFAULT), 0);
     assert_int_equal(uv_loop_close(&bench->loop), 0);
-    nftw(bench->base, bench_remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    folder_remove(bench->base);
     free(bench);
 }
 
