@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "client/failure.h"
+#include "client/follow.h"
 #include "client/table.h"
 #include "client/text.h"
 #include "proto/phase.h"
@@ -199,4 +200,16 @@ enum exit_code outcome_of_start(const struct client *client, const struct device
         text_line(stdout, TEXT_PLAIN, "%s: job %" PRIu32 " started. To watch it: wipyctl follow %" PRIu32,
                   device->name, job->id, job->id);
     return EXIT_DONE;
+}
+
+enum exit_code outcome_of_call(const struct client *client, struct device *device, sd_bus_message *call) {
+    cleanup(job_clear_p) struct job job = { 0 };
+    enum exit_code code = follow_call(client, device, call, &job);
+
+    if (code != EXIT_DONE)
+        return code;
+    if (client->options.no_block)
+        return outcome_of_start(client, device, &job);
+    follow_device(client, &job, device);
+    return outcome_of_job(client, device, &job);
 }

@@ -4,7 +4,6 @@
 #include "client/backup.h"
 #include "client/bus.h"
 #include "client/failure.h"
-#include "client/follow.h"
 #include "client/job_call.h"
 #include "client/object.h"
 #include "client/outcome.h"
@@ -70,7 +69,6 @@ static enum exit_code make_call(const struct client *client, const struct device
 enum exit_code verb_backup_restore(struct client *client, char **arguments) {
     cleanup(sd_bus_message_unrefp) sd_bus_message *call = NULL;
     cleanup(device_clear_p) struct device device = { 0 };
-    cleanup(job_clear_p) struct job job = { 0 };
     char mac[TARGET_MAC_SIZE] = "";
     enum exit_code code = check_parts(client);
 
@@ -82,12 +80,5 @@ enum exit_code verb_backup_restore(struct client *client, char **arguments) {
         code = choose_mac(client, &device, mac);
     if (code == EXIT_DONE)
         code = make_call(client, &device, mac, arguments[1], &call);
-    if (code == EXIT_DONE)
-        code = follow_call(client, &device, call, &job);
-    if (code != EXIT_DONE)
-        return code;
-    if (client->options.no_block)
-        return outcome_of_start(client, &device, &job);
-    follow_device(client, &job, &device);
-    return outcome_of_job(client, &device, &job);
+    return code == EXIT_DONE ? outcome_of_call(client, &device, call) : code;
 }

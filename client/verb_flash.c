@@ -1,6 +1,5 @@
 #include "client/bus.h"
 #include "client/flash_all.h"
-#include "client/follow.h"
 #include "client/object.h"
 #include "client/outcome.h"
 #include "client/package.h"
@@ -22,20 +21,11 @@ static enum exit_code flash_one(const struct client *client, const char *word, i
                                 const char *version) {
     cleanup(sd_bus_message_unrefp) sd_bus_message *call = NULL;
     cleanup(device_clear_p) struct device device = { 0 };
-    cleanup(job_clear_p) struct job job = { 0 };
     enum exit_code code = find(client, word, &device);
 
     if (code == EXIT_DONE)
         code = flash_call(client, device.path, package, name, version, &call);
-    if (code == EXIT_DONE)
-        code = follow_call(client, &device, call, &job);
-    if (code != EXIT_DONE)
-        return code;
-    if (client->options.no_block)
-        return outcome_of_start(client, &device, &job);
-
-    follow_device(client, &job, &device);
-    return outcome_of_job(client, &device, &job);
+    return code == EXIT_DONE ? outcome_of_call(client, &device, call) : code;
 }
 
 enum exit_code verb_flash(struct client *client, char **arguments) {
