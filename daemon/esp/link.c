@@ -103,6 +103,7 @@ static void start_drain(struct esp_link *link, enum esp_outcome outcome, bool re
     link->outcome = outcome;
     link->is_resync = resync;
     link->sync_attempts = RESYNC_ATTEMPTS;
+    link->syncs_sent = 0;
     link->drain_end = uv_now(link->loop) + DRAIN_MOST;
     link_start_timer(link, DRAIN_QUIET);
 }
@@ -121,9 +122,10 @@ static void send_sync(struct esp_link *link) {
     link->state = SYNCING;
     esp_request_sync(&sync);
     link->request = sync;
-    /* A half-sent frame is closed by one delimiter; where none was open, that one opens, so alternate. Before
-     * a ROM has answered for the first time it gets nothing but plain SYNCs. */
-    if (!send_request(link, &sync, link->is_resync && link->sync_attempts % 2))
+    /* A half-sent frame is closed by one delimiter; where none was open, that one opens, so alternate. A stub
+     * that was left, or heard a SYNC at another rate, takes every other delimiter for the wrong one and hears
+     * no frame at all (facts 2). The first SYNC to a chip that has not answered yet is a plain one. */
+    if (!send_request(link, &sync, (link->is_resync + link->syncs_sent++) % 2))
         link_start_timer(link, sync.timeout_ms);
 }
 
@@ -456,6 +458,7 @@ void esp_link_sync(struct esp_link *link, unsigned attempts, uint32_t listen_ms,
     if (begin_gone(link))
         return;
     link->sync_attempts = attempts;
+    link->syncs_sent = 0;
     restart_decoder(link, SLIP_FRAME_MAX);
     link->state = LISTENING;
     link_start_timer(link, listen_ms);

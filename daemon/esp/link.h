@@ -49,7 +49,8 @@ void esp_link_run_stub(struct esp_link *link, uint32_t entry, const struct esp_l
 
 /*
  * Listens for up to listen_ms (less when the boot log says that the ROM waits), then sends up to `attempts`
- * SYNCs, and completes with the clean reply (its value says ROM or stub), or ESP_LOST.
+ * SYNCs, and completes with the clean reply (its value says ROM or stub), or ESP_LOST. Every second SYNC has
+ * one delimiter more, for a stub that was left in the middle of a frame.
  */
 void esp_link_sync(struct esp_link *link, unsigned attempts, uint32_t listen_ms, esp_link_fn fn);
 

@@ -64,8 +64,8 @@ struct esp_link {
     unsigned resets_before, downloads_before; /* the log's counts when the operation began */
 
     uint64_t drain_end;
-    enum esp_outcome outcome; /* what a drain or a resync will complete with */
-    unsigned sync_attempts, sync_replies;
+    enum esp_outcome outcome;                         /* what a drain or a resync will complete with */
+    unsigned sync_attempts, syncs_sent, sync_replies; /* left; so far; to the last one */
     bool is_resync;
     struct esp_reply sync_reply;
 

@@ -59,7 +59,8 @@ struct bench {
     void (*on_request)(struct bench *bench, const uint8_t *frame, size_t size);
     void (*on_tick)(struct bench *bench);
     unsigned n_requests, n_syncs, n_delimiters, n_ticks;
-    int moment; /* for the script's own use */
+    bool is_strict, is_inside; /* as the newer stub: each delimiter closes what the one before has opened */
+    int moment;                /* for the script's own use */
     uv_idle_t dripper;
     uint8_t drip[512]; /* said one byte each turn of the loop */
     size_t n_drip, dripped;
@@ -128,6 +129,14 @@ static inline void say_dripping(struct bench *bench) {
     uv_idle_start(&bench->dripper, on_drip);
 }
 
+/* True: it closed an empty frame. */
+static inline bool is_wasted(struct bench *bench, uint8_t byte) {
+    if (!bench->is_strict || byte != 0xc0)
+        return false;
+    bench->is_inside = !bench->is_inside;
+    return !bench->is_inside && !bench->decoder.size;
+}
+
 static inline void on_master(uv_poll_t *poll, int status, int events) {
     struct bench *bench = poll->data;
     uint8_t bytes[4096];
@@ -139,6 +148,10 @@ static inline void on_master(uv_poll_t *poll, int status, int events) {
         uv_poll_stop(poll);
     for (ssize_t i = 0; i < n; i++) {
         bench->n_delimiters += bytes[i] == 0xc0;
+        if (is_wasted(bench, bytes[i])) {
+            slip_decoder_reset(&bench->decoder, SLIP_FRAME_MAX);
+            continue;
+        }
         if (slip_decode(&bench->decoder, bytes[i]) != SLIP_FRAME)
             continue;
         bench->n_requests++;
