@@ -1,16 +1,15 @@
 #include "daemon/firmware/answer.h"
 
 #include <curl/curl.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <yajl/yajl_tree.h>
 
 #include "daemon/firmware/archive.h"
+#include "daemon/firmware/json.h"
 
-/* yajl frees its tree by recursion: this many brackets in all bound the depth, whatever strings hold. */
-#define BRACKETS_MAX    2048u
 #define INT_VERSION_MAX 0x80000000ll
 #define WIPY_PREFIX     "wipy.wipy" /* of the keys of all WiPys (facts/pycom.md 1.1) */
 
@@ -18,10 +17,6 @@ struct complaint {
     char *text;
     size_t size;
 };
-
-static void free_tree_p(yajl_val *tree) {
-    yajl_tree_free(*tree);
-}
 
 __attribute__((format(printf, 2, 3))) static void write_complaint(const struct complaint *complaint,
                                                                   const char *format, ...) {
@@ -262,15 +257,6 @@ static bool is_html(const uint8_t *bytes, size_t size, const char *content_type)
     return i < size && bytes[i] == '<';
 }
 
-static bool has_too_many_brackets(const char *text) {
-    unsigned n = 0;
-
-    for (; *text; text++)
-        if ((*text == '[' || *text == '{') && ++n > BRACKETS_MAX)
-            return true;
-    return false;
-}
-
 /* Where JSON itself is in order whatever the Content-Type says, it is taken. */
 static bool looks_like_json(const uint8_t *bytes, size_t size) {
     size_t i = 0;
@@ -283,8 +269,8 @@ static bool looks_like_json(const uint8_t *bytes, size_t size) {
 bool firmware_answer_read(struct firmware_answer *ret, const uint8_t *bytes, size_t size,
                           const char *content_type, const char *url, char *why, size_t why_size) {
     const struct complaint complaint = { why, why_size };
-    cleanup(free_tree_p) yajl_val root = NULL;
-    cleanup(free_p) char *text = NULL;
+    cleanup(json_deinit) struct json json = { 0 };
+    int r;
 
     *ret = (struct firmware_answer) { 0 };
     if (size == 0)
@@ -293,17 +279,14 @@ bool firmware_answer_read(struct firmware_answer *ret, const uint8_t *bytes, siz
         return complain(&complaint, "the answer is larger than %u bytes", FIRMWARE_ANSWER_BYTES_MAX);
     if (!looks_like_json(bytes, size) && is_html(bytes, size, content_type))
         return complain(&complaint, "answered with HTML, not with JSON");
-    text = strndup((const char *)bytes, size);
-    if (!text)
+    r = json_read(&json, (const char *)bytes, size, JSON_ROOM(size));
+    if (r == -ENOMEM)
         return complain(&complaint, "not enough memory");
-    if (strlen(text) != size || has_too_many_brackets(text))
+    if (r < 0)
         return complain(&complaint, "the answer is not JSON");
-    root = yajl_tree_parse(text, NULL, 0);
-    if (!root)
-        return complain(&complaint, "the answer is not JSON");
-    if (YAJL_IS_ARRAY(root))
-        return read_array(ret, root, url, &complaint);
-    if (YAJL_IS_OBJECT(root))
-        return read_object(ret, root, url, &complaint);
-    return complain(&complaint, "the answer is %s, neither an object nor a list", type_name(root));
+    if (YAJL_IS_ARRAY(json.root))
+        return read_array(ret, json.root, url, &complaint);
+    if (YAJL_IS_OBJECT(json.root))
+        return read_object(ret, json.root, url, &complaint);
+    return complain(&complaint, "the answer is %s, neither an object nor a list", type_name(json.root));
 }

@@ -3,13 +3,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <yajl/yajl_tree.h>
 
 #include "daemon/base/bytes.h"
-
-/* yajl frees its tree by recursion: this many brackets in all bound the depth, whatever strings or comments
- * hold. */
-#define BRACKETS_MAX 1024u
+#include "daemon/firmware/json.h"
 
 /* facts/pycom.md 2.2, from Pycom's updater. "all" is missing on purpose: it means the whole chip. */
 static const struct firmware_script_area BUILT_IN[] = {
@@ -21,10 +17,6 @@ static const struct firmware_script_area BUILT_IN[] = {
 };
 
 static const struct { const char *alias, *name; } ALIASES[] = { { "cb", "config" }, { "ota", "otadata" } };
-
-static void free_tree_p(yajl_val *tree) {
-    yajl_tree_free(*tree);
-}
 
 static const char *resolve_alias(const char *name) {
     for (size_t i = 0; i < sizeof ALIASES / sizeof *ALIASES; i++)
@@ -246,19 +238,10 @@ static enum wipyd_error read_object(struct firmware_script *script, yajl_val roo
     return error ? error : read_ops(script, values[2], fault);
 }
 
-static bool has_too_many_brackets(const char *text) {
-    unsigned n = 0;
-
-    for (; *text; text++)
-        if ((*text == '[' || *text == '{') && ++n > BRACKETS_MAX)
-            return true;
-    return false;
-}
-
 enum wipyd_error firmware_script_read(struct firmware_script *ret, const struct firmware_member *member,
                                       struct fault *fault) {
-    cleanup(free_tree_p) yajl_val root = NULL;
-    cleanup(free_p) char *text = NULL;
+    cleanup(json_deinit) struct json json = { 0 };
+    int r;
 
     *ret = (struct firmware_script) { 0 };
     snprintf(ret->name, sizeof ret->name, "%.15s", member->name);
@@ -268,16 +251,13 @@ enum wipyd_error firmware_script_read(struct firmware_script *ret, const struct 
     if (member->size > FIRMWARE_SCRIPT_BYTES_MAX)
         return fault_set(fault, WIPYD_ERROR_SCRIPT_INVALID, "%s: %zu bytes are more than %u", ret->name,
                          member->size, FIRMWARE_SCRIPT_BYTES_MAX);
-    text = strndup((const char *)member->bytes, member->size);
-    if (!text)
-        return fault_errno(fault, -ENOMEM, "%s", ret->name);
-    if (strlen(text) != member->size || has_too_many_brackets(text))
-        return fault_set(fault, WIPYD_ERROR_SCRIPT_INVALID, "%s: not a script in JSON", ret->name);
-    root = yajl_tree_parse(text, NULL, 0);
-    if (YAJL_IS_ARRAY(root))
-        return read_ops(ret, root, fault);
-    if (YAJL_IS_OBJECT(root))
-        return read_object(ret, root, fault);
+    r = json_read(&json, (const char *)member->bytes, member->size, JSON_ROOM(member->size));
+    if (r == -ENOMEM)
+        return fault_errno(fault, r, "%s", ret->name);
+    if (YAJL_IS_ARRAY(json.root))
+        return read_ops(ret, json.root, fault);
+    if (YAJL_IS_OBJECT(json.root))
+        return read_object(ret, json.root, fault);
     return fault_set(fault, WIPYD_ERROR_SCRIPT_INVALID, "%s: not JSON, or neither a list nor an object",
                      ret->name);
 }

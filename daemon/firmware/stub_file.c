@@ -10,7 +10,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <yajl/yajl_tree.h>
+
+#include "daemon/firmware/json.h"
 
 #ifndef WIPYD_DATA
 #define WIPYD_DATA "/usr/share/wipyd"
@@ -32,9 +33,6 @@ static const char *const usual_places[] = { WIPYD_DATA "/stub/esp32.json",
                                             ESPTOOL("/opt/esptool/lib/python3*/site-packages"),
                                             NULL };
 
-/* yajl frees its tree by recursion. */
-enum { BRACKETS_MAX = 256 };
-
 /* ---- one file -------------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 3, 4))) static bool refuse(char *why, size_t size, const char *format, ...) {
@@ -44,10 +42,6 @@ __attribute__((format(printf, 3, 4))) static bool refuse(char *why, size_t size,
     vsnprintf(why, size, format, args);
     va_end(args);
     return false;
-}
-
-static void free_tree_p(yajl_val *tree) {
-    yajl_tree_free(*tree);
 }
 
 /* The whole file as text, or NULL. */
@@ -77,14 +71,6 @@ static char *read_text(const char *path, char *why, size_t size) {
     }
     text[n] = 0;
     return steal_pointer(&text);
-}
-
-static bool is_flat(const char *text) {
-    unsigned n = 0;
-
-    for (; *text; text++)
-        n += *text == '[' || *text == '{';
-    return n <= BRACKETS_MAX;
 }
 
 static bool find_number(yajl_val tree, const char *name, uint32_t *ret, char *why, size_t size) {
@@ -126,22 +112,25 @@ bool firmware_stub_read(struct firmware_stub *ret, const char *path, char *why, 
         [ESP_STUB_TEXT] = { "text", "text_start" }, [ESP_STUB_DATA] = { "data", "data_start" }
     };
     cleanup(free_p) char *text = NULL;
-    cleanup(free_tree_p) yajl_val tree = NULL;
+    cleanup(json_deinit) struct json json = { 0 };
     struct esp_stub found = { 0 };
+    int r;
 
     *ret = (struct firmware_stub) { 0 };
     text = read_text(path, why, size);
     if (!text)
         return false;
-    tree = is_flat(text) ? yajl_tree_parse(text, NULL, 0) : NULL;
-    if (!tree || !YAJL_IS_OBJECT(tree))
+    r = json_read(&json, text, strlen(text), JSON_ROOM(strlen(text)));
+    if (r == -ENOMEM)
+        return refuse(why, size, "can't be read: %s", strerror(-r));
+    if (!YAJL_IS_OBJECT(json.root))
         return refuse(why, size, "is not the JSON of a stub");
-    if (!find_number(tree, "entry", &found.entry, why, size) ||
-        !find_number(tree, "bss_start", &found.bss, why, size))
+    if (!find_number(json.root, "entry", &found.entry, why, size) ||
+        !find_number(json.root, "bss_start", &found.bss, why, size))
         return false;
     for (int i = 0; i < ESP_STUB_SEGMENTS; i++)
-        if (!find_segment(tree, names[i][0], &ret->segments[i], &found.segments[i], why, size) ||
-            !find_number(tree, names[i][1], &found.segments[i].address, why, size))
+        if (!find_segment(json.root, names[i][0], &ret->segments[i], &found.segments[i], why, size) ||
+            !find_number(json.root, names[i][1], &found.segments[i].address, why, size))
             return false;
     ret->kind = esp_stub_find(&found);
     if (!ret->kind)
