@@ -323,11 +323,14 @@ static void on_default_policy(void *userdata) {
 }
 
 /* Not before: a daemon that is killed in between would go on with a job that has lost its package. */
-static void on_job_over(void *userdata, const struct job_record *job) {
+static void on_job_over(void *userdata, const struct job_record *record, bool is_kept) {
     struct fleet *fleet = userdata;
+    struct fleet_job *job = fleet_find_job(fleet, record->id);
 
-    if (job->is_spooled && fleet->spool)
-        spool_remove(fleet->spool, job->id);
+    if (is_kept && record->is_spooled && fleet->spool)
+        spool_remove(fleet->spool, record->id);
+    if (job)
+        fleet_job_tell_end(fleet, job);
 }
 
 static const struct ledger_events ledger_events = {

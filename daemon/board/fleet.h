@@ -76,7 +76,8 @@ struct fleet_job {
     unsigned n_attempts;
     struct fleet_region *regions; /* once it is over; NULL where no attempt came so far */
     unsigned n_regions;
-    uint64_t expires_ms;   /* on the loop's clock; 0: not over */
+    bool is_over;          /* and on its way to the disk; nobody is told before it is there */
+    uint64_t expires_ms;   /* on the loop's clock; 0: not over, or not told so yet */
     bool is_begun;         /* flash is under way */
     bool may_have_written; /* an attempt before this one */
     /* how to begin an attempt */

@@ -154,8 +154,10 @@ __attribute__((format(printf, 4, 5))) void fleet_job_log(const struct fleet_job 
 /* To the database, behind; to whoever listens. */
 void fleet_job_keep(struct fleet *fleet, const struct fleet_job *job);
 void fleet_job_tell(struct fleet *fleet, struct fleet_job *job);
-/* It is over: as its status says, or with a fault. */
+/* It is over: as its status says, or with a fault. Told when that is on disk. */
 void fleet_job_end(struct fleet *fleet, struct fleet_job *job);
+/* Its end is on disk, or can't be brought there: from here on everybody may know. Again is fine. */
+void fleet_job_tell_end(struct fleet *fleet, struct fleet_job *job);
 void fleet_job_end_with(struct fleet *fleet, struct fleet_job *job, enum wipyd_error code, const char *story);
 /* An attempt has ended in an unplug or with the daemon, status.fault says how: interrupted, or one too many.
  */

@@ -30,10 +30,6 @@ static bool is_cut_off(const struct fleet_job *job) {
     return job->record.state == WIPYD_JOB_STATE_INTERRUPTED;
 }
 
-static bool is_over(const struct fleet_job *job) {
-    return job->expires_ms != 0;
-}
-
 /* ---- the list -------------------------------------------------------------------------------- */
 
 struct fleet_job *fleet_find_job(struct fleet *fleet, uint32_t id) {
@@ -51,7 +47,7 @@ struct fleet_job *fleet_job_pending(struct fleet *fleet, const char *mac, const 
     for (unsigned i = fleet->n_jobs; i-- > 0;) {
         struct fleet_job *job = fleet->jobs[i];
 
-        if (!is_cut_off(job) || is_over(job))
+        if (!is_cut_off(job) || job->is_over)
             continue;
         /* A job that has reached its board belongs to that one. Where nobody answers, it may be the one. */
         if (*job->record.mac && *mac ? !strcmp(job->record.mac, mac) : !strcmp(job->record.slot, slot))
@@ -64,7 +60,7 @@ bool fleet_job_is_leaving(struct fleet *fleet, const char *mac, const char *slot
     for (unsigned i = 0; i < fleet->n_jobs; i++) {
         const struct fleet_job *job = fleet->jobs[i];
 
-        if (job->device && !is_over(job) && job->device->attendance->is_removed &&
+        if (job->device && !job->is_over && job->device->attendance->is_removed &&
             (*job->record.mac ? !strcmp(job->record.mac, mac) : !strcmp(job->record.slot, slot)))
             return true;
     }
@@ -96,7 +92,7 @@ static void on_expiry(uv_timer_t *timer) {
     struct fleet *fleet = timer->data;
 
     for (unsigned i = 0; i < fleet->n_jobs;)
-        if (is_over(fleet->jobs[i]) && fleet->jobs[i]->expires_ms <= uv_now(fleet->loop))
+        if (fleet->jobs[i]->expires_ms && fleet->jobs[i]->expires_ms <= uv_now(fleet->loop))
             remove_job(fleet, i);
         else
             i++;
@@ -107,7 +103,7 @@ static void arm_expiry(struct fleet *fleet) {
     uint64_t first = 0, now = uv_now(fleet->loop);
 
     for (unsigned i = 0; i < fleet->n_jobs; i++)
-        if (is_over(fleet->jobs[i]) && (!first || fleet->jobs[i]->expires_ms < first))
+        if (fleet->jobs[i]->expires_ms && (!first || fleet->jobs[i]->expires_ms < first))
             first = fleet->jobs[i]->expires_ms;
     if (first)
         uv_timer_start(&fleet->expiry, on_expiry, first > now ? first - now : 0, 0);
@@ -119,9 +115,9 @@ static void forget_oldest_finished(struct fleet *fleet) {
     unsigned n_finished = 0;
 
     for (unsigned i = 0; i < fleet->n_jobs; i++)
-        n_finished += is_over(fleet->jobs[i]);
+        n_finished += fleet->jobs[i]->expires_ms != 0;
     for (unsigned i = 0; i < fleet->n_jobs && n_finished > JOBS_FINISHED_MAX;)
-        if (is_over(fleet->jobs[i])) {
+        if (fleet->jobs[i]->expires_ms) {
             remove_job(fleet, i);
             n_finished--;
         } else {
@@ -238,10 +234,16 @@ void fleet_job_end(struct fleet *fleet, struct fleet_job *job) {
     record->finished_us = job->status.finished_us = fleet_now_us();
     COPY(record->error, has_fault ? wipyd_error_bus_name(job->status.fault.code) : "");
     COPY(record->error_text, has_fault ? job->status.fault.story : "");
-    job->expires_ms = uv_now(fleet->loop) + JOB_STAYS_MS;
-    log_end(job);
+    job->is_over = true;
     let_go(job);
     fleet_job_keep(fleet, job);
+}
+
+void fleet_job_tell_end(struct fleet *fleet, struct fleet_job *job) {
+    if (!job->is_over || job->expires_ms)
+        return;
+    job->expires_ms = uv_now(fleet->loop) + JOB_STAYS_MS;
+    log_end(job);
     fleet_job_tell(fleet, job);
     arm_expiry(fleet);
 }
@@ -337,7 +339,7 @@ void fleet_job_supersede(struct fleet *fleet, const struct fleet_job *job) {
     for (unsigned i = 0; i < fleet->n_jobs; i++) {
         struct fleet_job *other = fleet->jobs[i];
 
-        if (other != job && is_cut_off(other) && !is_over(other) &&
+        if (other != job && is_cut_off(other) && !other->is_over &&
             (*other->record.mac ? !strcmp(other->record.mac, job->record.mac)
                                 : !strcmp(other->record.slot, job->record.slot)))
             supersede(fleet, other, job);
@@ -347,7 +349,7 @@ void fleet_job_supersede(struct fleet *fleet, const struct fleet_job *job) {
 /* ---- what is asked of a job, and told of it -------------------------------------------------- */
 
 enum wipyd_error fleet_cancel(struct fleet *fleet, struct fleet_job *job, struct fault *fault) {
-    if (is_over(job))
+    if (job->is_over)
         return fault_set(fault, WIPYD_ERROR_JOB_FINISHED, "job %u is %s", job->id,
                          wipyd_job_state_word(job->record.state));
     if (!job->device) {
@@ -482,7 +484,7 @@ void fleet_jobs_stop(struct fleet *fleet) {
 
         if (job->is_begun)
             flash_job_stop(job->flash, WIPYD_ERROR_SHUTTING_DOWN);
-        else if (job->device && !is_over(job) && !job->stop)
+        else if (job->device && !job->is_over && !job->stop)
             job->stop = WIPYD_ERROR_SHUTTING_DOWN;
     }
     fleet_admit(fleet);
@@ -490,7 +492,7 @@ void fleet_jobs_stop(struct fleet *fleet) {
 
 bool fleet_jobs_are_idle(const struct fleet *fleet) {
     for (unsigned i = 0; i < fleet->n_jobs; i++)
-        if (fleet->jobs[i]->device && !is_over(fleet->jobs[i]))
+        if (fleet->jobs[i]->device && !fleet->jobs[i]->is_over)
             return false;
     return true;
 }

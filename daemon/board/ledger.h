@@ -37,8 +37,9 @@ struct ledger_events {
     void (*on_slot)(void *userdata, const struct slot_record *slot, bool is_new);
     void (*on_slot_forgotten)(void *userdata, const struct slot_record *slot);
     void (*on_default_policy)(void *userdata);
-    /* It is on disk that the job is over. Perhaps more than once; not where that had to be tried again. */
-    void (*on_job_over)(void *userdata, const struct job_record *job);
+    /* It is on disk that the job is over (is_kept), or that can't be written for now and is tried again.
+     * Perhaps more than once. From inside the put only where there is no memory. */
+    void (*on_job_over)(void *userdata, const struct job_record *job, bool is_kept);
 };
 
 /* fault: NULL when it was done. From the loop, never from inside the call that asked, unless there is no

@@ -94,9 +94,11 @@ static bool is_over(const struct ledger *ledger, const struct book_entry *entry)
     return wipyd_job_state_is_final(job->state) && job->id != ledger->last_job && !entry->is_behind;
 }
 
-static void tell_if_over(struct ledger *ledger, const struct job_record *job) {
-    if (wipyd_job_state_is_final(job->state))
-        ledger->events.on_job_over(ledger->userdata, job);
+static void tell_if_over(struct ledger *ledger, enum ledger_book book, const void *record, bool is_kept) {
+    const struct job_record *job = record;
+
+    if (book == BOOK_JOBS && wipyd_job_state_is_final(job->state))
+        ledger->events.on_job_over(ledger->userdata, job, is_kept);
 }
 
 static void settle_learn(struct errand *errand) {
@@ -107,8 +109,8 @@ static void settle_learn(struct errand *errand) {
         log_failure(errand);
     if (entry && !errand->is_needless)
         mark_by_outcome(errand, entry);
-    if (errand->r == 0 && !errand->is_needless && errand->book == BOOK_JOBS)
-        tell_if_over(errand->ledger, (const struct job_record *)errand->record);
+    if (!errand->is_needless)
+        tell_if_over(errand->ledger, errand->book, errand->record, errand->r == 0);
     if (errand->next)
         return; /* one of these may be about a job that is over */
     for (unsigned i = jobs->n; i-- > 0;)
@@ -158,12 +160,14 @@ void ledger_learn(struct ledger *ledger, enum ledger_book book, const void *reco
         entry = book_add(&ledger->books[book], &learned);
     if (!entry) {
         log_error("%s: no memory to remember it", subject->what);
+        tell_if_over(ledger, book, &learned, false);
         return;
     }
     memcpy(entry->record, &learned, subject->record_bytes);
     if (!write_behind(ledger, book, &learned)) {
         log_error("%s: no memory to write it", subject->what);
         mark_behind(ledger, entry);
+        tell_if_over(ledger, book, &learned, false);
     }
     if (subject->on_changed)
         subject->on_changed(ledger, entry->record, is_new);
@@ -326,6 +330,8 @@ static void settle_catch_up(struct errand *errand) {
     entry = find(errand);
     if (entry)
         mark_by_outcome(errand, entry);
+    if (errand->r == 0)
+        tell_if_over(errand->ledger, errand->book, errand->record, true);
     errand->is_to_restart = errand->r == 0 || errand->r == -EINVAL;
 }
 

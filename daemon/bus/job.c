@@ -86,8 +86,10 @@ static enum wipyd_job_state state_of(const struct fleet_job *job) {
         return state;
     if (job->flash && !wipyd_job_state_is_final(state))
         state = job->status.state;
-    /* The port is still being closed. */
-    return wipyd_job_state_is_final(state) ? WIPYD_JOB_STATE_RUNNING : state;
+    /* The port is still being closed, or the end on its way to the disk. */
+    if (wipyd_job_state_is_final(state))
+        state = job->device ? WIPYD_JOB_STATE_RUNNING : WIPYD_JOB_STATE_INTERRUPTED;
+    return state;
 }
 
 static const char *either(const char *text, const char *otherwise) {
@@ -160,6 +162,8 @@ static int get_value(sd_bus *bus, const char *path, const char *interface, const
     (void)bus, (void)path, (void)interface, (void)error;
     if (!strcmp(property, "Device"))
         return service_append_device(reply, job->device);
+    if (!strcmp(property, "FinishedAt"))
+        return sd_bus_message_append(reply, "t", job->expires_ms ? job->record.finished_us : UINT64_C(0));
     if (!strcmp(property, "DryRun"))
         return sd_bus_message_append(reply, "b", job->record.is_dry_run);
     if (!strcmp(property, "Attempts"))
@@ -214,7 +218,7 @@ static const sd_bus_vtable vtable[] = {
     TEXT("Release", CHANGES),
     VALUE("Regions", "a(ttsss)", CHANGES),
     NUMBER("StartedAt", "t", record.started_us, CONST),
-    NUMBER("FinishedAt", "t", record.finished_us, CHANGES),
+    VALUE("FinishedAt", "t", CHANGES),
     VALUE("Timings", "a(st)", CHANGES),
     VALUE("WireBytes", "(tt)", CHANGES),
     SD_BUS_VTABLE_END,

@@ -5,7 +5,6 @@ disk.py records the daemon's changes (strace) and rebuilds the folder as it may 
 with which the daemon gave it, and until something else was asked. WIPYD_DURABILITY=all tries every moment in every variant
 (make durability); else a sample of them, from a seed that is printed; WIPYD_SEED=N repeats one.
 """
-import contextlib
 import hashlib
 import os
 import random
@@ -16,7 +15,7 @@ import time
 
 import packages
 from disk import VARIANTS, Recording, strace
-from harness import JOB, MB, Bench, DBusError, Skip, Variant, lived_in_flash, takes, wait_for
+from harness import JOB, MB, Bench, DBusError, Skip, Variant, lived_in_flash, takes
 
 MANAGER, FIRMWARE, SLOT = "org.wipyd1.Manager", "org.wipyd1.Firmware", "org.wipyd1.Slot"
 N_SAMPLED = 40
@@ -155,16 +154,7 @@ class Day:
             promise.until = time.time()
 
     def job_ended(self, name, number, began):
-        """The end is told a moment before its record is on the disk: until then the job may be found interrupted, and goes
-        on by itself, with nothing left to write."""
-        self.promises.append(Promise(f"end of {name}", began, is_word_of_end, job_is(number, "done", "interrupted")))
-
-        def is_recorded():
-            with contextlib.closing(sqlite3.connect(f"file:{self.bench.state / 'wipyd.db'}?mode=ro", uri=True)) as database:
-                return database.execute("SELECT state FROM job WHERE id = ?", (number,)).fetchone() == ("done",)
-
-        wait_for(is_recorded, 10, "the record of the end")
-        self.promises.append(Promise(f"record of {name}", time.time(), lambda call: True, job_is(number, "done")))
+        self.promises.append(Promise(f"end of {name}", began, is_word_of_end, job_is(number, "done")))
 
     def live(self):
         bench, bus = self.bench, self.bench.bus

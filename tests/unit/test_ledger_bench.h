@@ -35,7 +35,7 @@ struct bench {
     struct work_queue *queue;
     struct ledger *ledger;
     unsigned n_boards, n_new_boards, n_boards_gone, n_slots, n_new_slots, n_slots_gone, n_policies, n_closed;
-    unsigned n_jobs_over, last_job_over;
+    unsigned n_jobs_over, n_jobs_lost, last_job_over;
     struct rlimit unlimited;
     struct answer late_answer; /* of what is put while it closes */
 };
@@ -83,12 +83,13 @@ static inline void on_default_policy(void *userdata) {
     bench->n_policies++;
 }
 
-static inline void on_job_over(void *userdata, const struct job_record *job) {
+static inline void on_job_over(void *userdata, const struct job_record *job, bool is_kept) {
     struct bench *bench = userdata;
 
     assert_true(wipyd_job_state_is_final(job->state));
     bench->last_job_over = job->id;
     bench->n_jobs_over++;
+    bench->n_jobs_lost += !is_kept;
 }
 
 static inline void on_closed(void *userdata) {

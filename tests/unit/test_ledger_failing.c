@@ -50,6 +50,8 @@ static void learned_on_a_failing_disk_is_written_later(void **state) {
     run_until_idle(bench);
     assert_int_equal(board_there(bench, MAC)->seen_us, 6);
     assert_true(ledger_was_flashed(bench->ledger, MAC, DIGEST));
+    assert_int_equal(bench->n_jobs_over, 2); /* that they are over is no secret */
+    assert_int_equal(bench->n_jobs_lost, 2);
     let_disk_fail(bench, false);
     assert_int_equal(count(bench, "SELECT seen_us FROM board"), 5);
     ledger_put_slot(bench->ledger, &slot, NULL, NULL); /* something else that can be written */
@@ -57,6 +59,8 @@ static void learned_on_a_failing_disk_is_written_later(void **state) {
     assert_int_equal(count(bench, "SELECT count(*) FROM board WHERE seen_us = 6"), 2);
     assert_int_equal(count(bench, "SELECT count(*) FROM flashed"), 1);
     assert_int_equal(count(bench, "SELECT count(*) FROM job"), 2);
+    assert_int_equal(bench->n_jobs_over, 4);
+    assert_int_equal(bench->n_jobs_lost, 2);
     assert_int_equal(count(bench, "SELECT count(*) FROM slot"), 1);
 }
 
