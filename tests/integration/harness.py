@@ -30,7 +30,8 @@ the bench without a failure stops wipyd and checks that it ended well: exit code
 is left open) and no word from a sanitizer.
 
 Environment: WIPYD_BUILD, the folder with the programs (default build); WIPYD_SHARED (default ../shared), real packages;
-WIPYD_STUB=on, the boards are flashed by the stub where a test says nothing else;
+WIPYD_STUB=on, the boards are flashed by the stub where neither a test nor loaders.py says else; WIPYD_STUB_LEGACY, the
+file of the stub before v1.2.2 (default build/stub/legacy/esp32.json);
 WIPYD_SAN=1, the programs are sanitizer builds: everything may take longer; WIPYD_VALGRIND=1, run wipyd in valgrind.
 """
 import contextlib
@@ -65,7 +66,8 @@ SHARED = (ROOT / os.environ.get("WIPYD_SHARED", "../shared")).resolve()
 SANITIZED = os.environ.get("WIPYD_SAN") == "1"
 VALGRIND = os.environ.get("WIPYD_VALGRIND") == "1"
 STUB = BUILD / "stub/esp32.json"
-DEFAULT_STUB = STUB if os.environ.get("WIPYD_STUB") == "on" else "off"
+LEGACY_STUB = Path(os.environ.get("WIPYD_STUB_LEGACY", BUILD / "stub/legacy/esp32.json"))
+STUBS = {"rom": "off", "stub": STUB, "legacy": LEGACY_STUB}
 SLOWNESS = 10 if VALGRIND else 3 if SANITIZED else 1
 
 MB = 1024 * 1024
@@ -78,6 +80,15 @@ CONFIG = slice(0x3FF000, 0x400000)
 
 class Skip(Exception):
     """A test that can't be run here; says why."""
+
+
+default_stub = "off"
+
+
+def use_loader(word):
+    """Of the benches from now on that name none: "rom", "stub", "legacy", or None for the environment's."""
+    global default_stub
+    default_stub = STUBS[word or ("stub" if os.environ.get("WIPYD_STUB") == "on" else "rom")]
 
 
 def takes(seconds, limit=None):
@@ -426,9 +437,11 @@ class Bench:
 
     def __init__(self, boards=1, ports=(), config="", wipyd=True, connect_timeout=3, usb=False, lines=False,
                  stub=None):
-        self.stub = DEFAULT_STUB if stub is None else stub
+        self.stub = default_stub if stub is None else stub
         if self.stub == STUB and not STUB.exists():
             raise Skip(f"no {STUB}: make stub gets it")
+        if self.stub == LEGACY_STUB and not LEGACY_STUB.exists():
+            raise Skip(f"no {LEGACY_STUB}; WIPYD_STUB_LEGACY=FILE names one")
         self.wanted = [{} for _ in range(boards)] if isinstance(boards, int) else boards
         self.ports, self.config, self.wants_wipyd = list(ports), config, wipyd
         self.connect_timeout = connect_timeout

@@ -4,6 +4,7 @@ The phases are read from proto/phase.h: a new one fails test_interrupted.test_ev
 in MOMENTS, or in NO_MOMENT with the reason.
 """
 import packages
+import harness
 from harness import CONFIG, FINAL, JOB, MB, OURS, lived_in_flash, wait_for
 
 BAUD = 230400  # a rate to climb to, so that raise-baud and finish have something to do
@@ -22,8 +23,11 @@ class Stage:
 
 
 class Moment:
-    def __init__(self, phase, *stages, n_written=0, mid_frame=False):
+    """by_stub: the stages, where they are others by the stub."""
+
+    def __init__(self, phase, *stages, n_written=0, mid_frame=False, by_stub=()):
         self.phase, self.stages, self.n_written, self.mid_frame = phase, stages, n_written, mid_frame
+        self.by_stub = by_stub or stages
 
 
 # At the third piece two are verified already, and one more is an erased one.
@@ -31,17 +35,22 @@ MOMENTS = {
     "prepare": Moment("prepare"),
     "sync": Moment("sync"),
     "identify": Moment("identify", Stage("READ_REG", 5)),
-    "plan": Moment("plan", Stage("READ_FLASH_SLOW", 2)),
+    "load_stub": Moment("load-stub", by_stub=[Stage("MEM_DATA", 2)]),
+    "start_of_the_stub": Moment("load-stub", by_stub=[Stage("MEM_END")]),
+    "plan": Moment("plan", Stage("READ_FLASH_SLOW", 2), by_stub=[Stage("READ_FLASH", 3)]),
     "raise_baud": Moment("raise-baud", Stage("CHANGE_BAUDRATE")),
     "compare": Moment("compare", Stage("MD5", 4)),
     "save": Moment("save", Stage("MD5", lambda counts: counts["MD5"] + 1)),
-    "save_in_the_middle_of_a_sector": Moment("save", Stage("READ_FLASH_SLOW", lambda counts: counts["READ_FLASH_SLOW"] + 20)),
-    "begin_of_an_erase": Moment("begin", Stage("FLASH_BEGIN")),
+    "save_in_the_middle_of_a_sector": Moment("save", Stage("READ_FLASH_SLOW", lambda counts: counts["READ_FLASH_SLOW"] + 20),
+                                             by_stub=[Stage("READ_FLASH", lambda counts: counts["READ_FLASH"] + 4)]),
+    "begin_of_an_erase": Moment("begin", Stage("FLASH_BEGIN"), by_stub=[Stage("ERASE_REGION")]),
     "begin": Moment("begin", Stage("DEFL_BEGIN", 3), n_written=2),
     "write": Moment("write", Stage("DEFL_BEGIN", 3), Stage("DEFL_DATA", 3), n_written=2),
     "write_in_the_middle_of_a_frame": Moment("write", Stage("DEFL_BEGIN", 3), Stage("DEFL_DATA", 2), n_written=2, mid_frame=True),
+    "end_of_a_write": Moment("write", by_stub=[Stage("DEFL_BEGIN", 3), Stage("DEFL_END")], n_written=2),
     "verify": Moment("verify", Stage("DEFL_BEGIN", 3), Stage("MD5"), n_written=2),
-    "guard_check": Moment("guard-check", Stage("DEFL_BEGIN", lambda counts: counts["differ"]), Stage("MD5", 2), n_written=4),
+    "guard_check": Moment("guard-check", Stage("DEFL_BEGIN", lambda counts: counts["differ"]), Stage("MD5", 2), n_written=4,
+                          by_stub=[Stage("DEFL_END", 3), Stage("MD5", 3)]),
     "finish": Moment("finish", Stage("CHANGE_BAUDRATE", 2), n_written=4),
 }
 NO_MOMENT = {
@@ -49,7 +58,6 @@ NO_MOMENT = {
     "open": "opening a pty is one system call",
     "reset": "a pty has no DTR and RTS: passed in no time; tests/vm has lines",
     "protect": "decides on what identify has read: no byte on the wire",
-    "load-stub": "without a stub there is nothing to load; test_stub.py has one",
     "boot-check": "a pty has no DTR and RTS: passed in no time; tests/vm has lines",
     "done": "the job is over",
 }
@@ -68,6 +76,7 @@ class Scene:
         self.counts = {}   # what comes before the first write, by a dry run
         self.earlier = {}  # what comes before the job, once start() is called
         self.killed = False
+        self.stages = moment.stages if harness.default_stub == "off" else moment.by_stub
 
     def __enter__(self):
         try:
@@ -91,6 +100,7 @@ class Scene:
         job = self.bench.flash_well(self.package, dry_run=True, baud=BAUD)
         now = self.bench.board.status()["commands"]
         self.counts = {op: now[op] - earlier.get(op, 0) for op in now}
+        self.bench.board.download()  # a stub that was left would not be loaded
         self.counts["differ"] = sum(region[2] == "write" and region[4] == "differs" for region in job["Regions"])
 
     # ---- to the moment ----
@@ -103,22 +113,22 @@ class Scene:
 
     def reach(self, action):
         """Starts the job; when this comes back, action has happened to the last stage's reply."""
-        board, moment = self.bench.board, self.moment
-        if moment.phase == "sync":
+        board = self.bench.board
+        if self.moment.phase == "sync":
             self.begin_sync()
             return
-        for i, stage in enumerate(moment.stages):
-            what = action if i == len(moment.stages) - 1 else f"delay-reply,{HOLD_MS}"
+        for i, stage in enumerate(self.stages):
+            what = action if i == len(self.stages) - 1 else f"delay-reply,{HOLD_MS}"
             board.fault(stage.fault(self.counts, what, self.earlier.get(stage.op, 0) if i == 0 else 0))
             if i == 0:
                 self.start()
             self.struck()
-        if not moment.stages:
+        if not self.stages:
             self.start()
 
     def strike_mid_frame(self, action):
         """The simulator strikes by itself when half of a block is in."""
-        board, stages = self.bench.board, self.moment.stages
+        board, stages = self.bench.board, self.stages
         board.fault(stages[0].fault(self.counts, f"delay-reply,{HOLD_MS}", self.earlier.get(stages[0].op, 0)))
         self.start()
         self.struck()
@@ -127,7 +137,7 @@ class Scene:
         self.struck()
 
     def check_phase(self):
-        if not self.moment.stages:
+        if not self.stages:
             wait_for(lambda: self.bench.bus.get(self.path, JOB, "Phase") == self.moment.phase, 10, self.moment.phase)
         job = self.bench.job(self.path)
         assert job["Phase"] == self.moment.phase, f"in {job['Phase']}, not in {self.moment.phase}"

@@ -6,7 +6,8 @@ a time limit and a folder that is removed afterwards.
 
 N tests run side by side, of those that want it quiet (harness.quiet) one a core, at the end.
 
-PATTERN is a regular expression, sought in "test_flash.name". What a test prints is shown when it fails; of one that
+PATTERN is a regular expression, sought in "test_flash.name"; a test that runs by the stub as well is "test_flash.name.stub"
+then (loaders.py). What a test prints is shown when it fails; of one that
 passes, the lines that begin with "note: ". See harness.py for the environment.
 """
 import argparse
@@ -22,6 +23,8 @@ import time
 import traceback
 from pathlib import Path
 
+from loaders import loaders_of
+
 HERE = Path(__file__).resolve().parent
 AGAIN_MOST = 6
 PASSED, FAILED, SKIPPED = 0, 1, 2
@@ -33,9 +36,9 @@ class TimeIsUp(BaseException):
 
 
 class Test:
-    def __init__(self, module, name, function):
-        self.name = f"{module.__name__}.{name}"
-        self.function = function
+    def __init__(self, name, loader, function):
+        self.name = name if loader in (None, "rom") else f"{name}.{loader}"
+        self.loader, self.function = loader, function
         self.takes = getattr(function, "takes", 1)
         self.limit = getattr(function, "limit", None) or LIMIT_S
         self.is_quiet = getattr(function, "quiet", False)
@@ -45,8 +48,9 @@ def load(pattern):
     tests = []
     for path in sorted(HERE.glob("test_*.py")):
         module = importlib.import_module(path.stem)
-        tests += [Test(module, name, thing) for name, thing in vars(module).items()
-                  if name.startswith("test_") and callable(thing) and getattr(thing, "__module__", "") == path.stem]
+        tests += [Test(f"{path.stem}.{name}", loader, thing) for name, thing in vars(module).items()
+                  if name.startswith("test_") and callable(thing) and getattr(thing, "__module__", "") == path.stem
+                  for loader in loaders_of(f"{path.stem}.{name}")]
     tests = [test for test in tests if re.search(pattern, test.name)]
     # The long ones first, those that want it quiet last; stable: else as they stand in the files.
     return sorted(tests, key=lambda test: (test.is_quiet, -test.takes))
@@ -71,6 +75,7 @@ def run_here(test, folder, slowness):
     signal.alarm(test.limit * slowness)
     skips = tuple({module.Skip for module in list(sys.modules.values()) if hasattr(module, "Skip")})
     code = PASSED
+    importlib.import_module("harness").use_loader(test.loader)
     try:
         test.function()
     except skips as skip:

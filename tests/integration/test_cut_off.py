@@ -37,7 +37,7 @@ class Plugged(Scene):
         wait_rule(self.bench, "ask")
         if self.moment.phase == "prepare":
             self.make_it_unpack()
-        if self.moment.stages:
+        if self.stages:
             self.rehearse()
         # The policy looks once more before it begins: what a look sends comes before the job.
         before = self.board.status()["commands"]
@@ -53,7 +53,7 @@ class Plugged(Scene):
         assert result.code == 0, result
 
     def start(self):
-        self.path = f"/org/wipyd1/job/{2 if self.moment.stages else 1}"  # after the rehearsal's
+        self.path = f"/org/wipyd1/job/{2 if self.stages else 1}"  # after the rehearsal's
         set_policy(self.bench, "wipy")
         wait_for(self.is_begun, 10, "the policy's job")
 

@@ -7,6 +7,7 @@ phase is read over D-Bus before anything happens to it.
 import os
 import time
 
+import harness
 import packages
 from harness import DEVICE, FINAL, JOB, MB, Bench, Variant, lived_in_flash, memfd, phases, takes, wait_for
 from moments import BAUD, HOLD_MS, MOMENTS, NO_MOMENT, Scene
@@ -21,7 +22,7 @@ class Case(Scene):
     def set_up(self):
         self.bench = Bench([dict(flash=self.before, options=self.options)], config=SETTLE, connect_timeout=15).__enter__()
         self.make_package()
-        if self.moment.stages:
+        if self.stages:
             self.rehearse()
 
     def start(self, **options):
@@ -175,7 +176,7 @@ ON_A_REPLY = ("no_reply", "garbage", "silence")
 def mid_frame_by_pacing(case, act, ends_the_frame=False):
     """A board that takes its time: the blocks of a piece need half a second each."""
     board = case.bench.board
-    board.fault(case.moment.stages[0].fault(case.counts, f"delay-reply,{HOLD_MS}"))
+    board.fault(case.stages[0].fault(case.counts, f"delay-reply,{HOLD_MS}"))
     case.start(connect_timeout=15)  # at 115200
     case.struck()
     n_before = board.status()["rx_bytes"]
@@ -212,8 +213,10 @@ class PacedCase(Case):
 
 for name, moment in MOMENTS.items():
     for what in INTERRUPTIONS:
-        if what in ON_A_REPLY and (not moment.stages or moment.mid_frame):
+        if what in ON_A_REPLY and (not moment.by_stub or moment.mid_frame):
             continue  # no reply there that could fail
+        if (what, name) == ("no_reply", "start_of_the_stub"):
+            continue  # its hello is enough: test_stub.test_the_reply_to_the_jump_may_be_lost
         globals()[f"test_{what}_while_{name}"] = make(name, moment, what)
 
 
@@ -243,13 +246,15 @@ def test_cancel_right_behind_the_call():
 
 @takes(8)
 def test_killed_again_and_again_comes_to_an_end():
-    """A daemon that dies every few blocks: each time what was verified stays, so the work gets less."""
+    """A daemon that dies every few blocks: each time what was written stays, so the work gets less. By the stub it is
+    every file: each is one write."""
+    at = "on=DEFL_BEGIN,nth=2" if harness.default_stub == "off" else "on=DEFL_END"
     before = lived_in_flash(4 * MB)
     with Bench([dict(flash=before)], config=SETTLE + "[flash]\nattempts = 20\n") as bench:
         package = bench.package(app_bytes=300_000)
         totals, path = [], None
         for _ in range(20):
-            bench.board.fault(f"on=DEFL_BEGIN,nth=2 do=delay-reply,{HOLD_MS}")
+            bench.board.fault(f"{at} do=delay-reply,{HOLD_MS}")
             if path:
                 bench.start_wipyd()
             else:
@@ -261,7 +266,7 @@ def test_killed_again_and_again_comes_to_an_end():
                 break
             bench.kill_wipyd()
         bench.board.fault("clear")
-        assert totals == sorted(totals, reverse=True) and len(totals) > 4 and job["State"] == "done", totals
+        assert totals == sorted(totals, reverse=True) and len(totals) > 3 and job["State"] == "done", totals
         assert len(job["Attempts"]) == len(totals) - 1, job
         assert bench.board.flash() == packages.expected_flash(package, 4 * MB, before)
 
