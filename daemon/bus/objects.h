@@ -46,8 +46,8 @@ struct service {
     struct firmware_store *store;
     struct firmware_poll *poll;
     struct object_binding bindings[OBJECT_KINDS];
-    sd_bus_slot *slots[2 + 2 * OBJECT_KINDS]; /* the object manager, the manager; a vtable and an enumerator
-                                                 each */
+    sd_bus_slot *slots[3 + 2 * OBJECT_KINDS]; /* the filter, the object manager, the manager; a vtable and an
+                                                 enumerator each */
     unsigned n_slots;
     uv_timer_t pace; /* property changes are told at most five times a second */
     uint64_t last_told_ms;
@@ -66,6 +66,9 @@ struct service {
 };
 
 #define OBJECT_PATH_MAX 1024 /* each byte of a name becomes three at most */
+
+/* Of one call's arguments, nearly: a file's name, a label and some options are less by far. */
+#define CALL_BYTES_MAX 16384
 
 /* Paths. ret has OBJECT_PATH_MAX bytes. */
 void service_device_path(const struct fleet_device *device, char *ret);

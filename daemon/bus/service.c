@@ -130,6 +130,59 @@ int service_get_chars(sd_bus *bus, const char *path, const char *interface, cons
     return sd_bus_message_append_basic(reply, 's', userdata);
 }
 
+/* ---- how much ---------------------------------------------------------------------------------------- */
+
+/* Takes what is left to read off *left: each value counts a byte at least, a text its length. 0: it was too
+ * little. */
+static int count_down(sd_bus_message *message, size_t *left) {
+    const char *contents;
+    char type;
+    int r;
+
+    while ((r = sd_bus_message_peek_type(message, &type, &contents)) > 0) {
+        union {
+            const char *text;
+            uint64_t number;
+        } value;
+        size_t n = 1;
+
+        if (contents) {
+            r = sd_bus_message_enter_container(message, type, contents);
+            if (r >= 0)
+                r = count_down(message, left);
+            if (r > 0)
+                r = sd_bus_message_exit_container(message);
+            if (r <= 0)
+                return r;
+        } else {
+            r = sd_bus_message_read_basic(message, type, &value);
+            if (r < 0)
+                return r;
+            if (type == 's' || type == 'o' || type == 'g')
+                n += strnlen(value.text, *left);
+        }
+        if (n > *left)
+            return 0;
+        *left -= n;
+    }
+    return r < 0 ? r : 1;
+}
+
+/* Before all else: a call may have to be kept until somebody has typed a password, and there are many. */
+static int on_message(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    size_t left = CALL_BYTES_MAX;
+    int r;
+
+    (void)userdata;
+    if (!sd_bus_message_is_method_call(message, NULL, NULL))
+        return 0;
+    r = count_down(message, &left);
+    if (r == 0)
+        return service_set_error(error, WIPYD_ERROR_INVALID_ARGUMENT,
+                                 "a call has at most 16 KiB of arguments");
+    return r < 0 ? r : sd_bus_message_rewind(message, true) < 0 ? -EBADMSG : 0;
+}
+
 /* ---- who is where ---------------------------------------------------------------------------- */
 
 const struct fleet_device *service_device_of_board(const struct service *service, const char *mac) {
@@ -195,6 +248,8 @@ int service_new(struct service **ret, uv_loop_t *loop, sd_bus *bus, const struct
     uv_timer_init(loop, &service->firmware_settled);
     service->pace.data = service->firmware_settled.data = service;
     r = authority_new(&service->authority, bus);
+    if (r >= 0)
+        r = sd_bus_add_filter(bus, &service->slots[service->n_slots++], on_message, service);
     if (r >= 0)
         r = sd_bus_add_object_manager(bus, &service->slots[service->n_slots++], WIPYD_ROOT_PATH);
     if (r >= 0)
