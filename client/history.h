@@ -7,7 +7,8 @@
 /* A job. The members are named as the keys on the bus are; but "user" is ours: what this system calls who
  * asked ("policy" stays). */
 struct past_job {
-    char *kind, *state, *device, *slot, *mac, *by, *user, *package, *sha256, *board, *from, *to, *confirmed;
+    char *kind, *state, *device, *slot, *mac, *by, *user, *package, *sha256, *board, *from, *to, *confirmed,
+        *loader;
     char *phase, *error, *error_text;
     uint32_t id, baud, retries, attempts;
     uint64_t bytes, bytes_total, started_us, finished_us;

@@ -111,9 +111,10 @@ static void name_firmware(const struct job *job, char *buffer, size_t n) {
 
 static void print_success(const struct client *client, const struct device *device, const struct job *job) {
     size_t n_equal = count_equal(job), n = job->regions.n;
-    char firmware[256], took[TEXT_SIZE];
+    char firmware[256], took[TEXT_SIZE], by[TEXT_SIZE];
 
     name_firmware(job, firmware, sizeof(firmware));
+    text_loader(by, job->loader);
     text_duration(took,
                   job->finished_at_us > job->started_at_us ? job->finished_at_us - job->started_at_us : 0);
     if (wipyd_job_kind_from_word(job->kind) == WIPYD_JOB_KIND_IDENTIFY) {
@@ -121,8 +122,8 @@ static void print_success(const struct client *client, const struct device *devi
                   *job->mac ? job->mac : "the board", took,
                   *job->from_release ? job->from_release : "no release that is known");
     } else if (wipyd_job_kind_from_word(job->kind) == WIPYD_JOB_KIND_RESTORE) {
-        text_line(stdout, TEXT_GOOD, "%s: the backup of %s is put back and verified in %s.", device->name,
-                  *job->mac ? job->mac : "the board", took);
+        text_line(stdout, TEXT_GOOD, "%s: the backup of %s is put back and verified in %s%s.", device->name,
+                  *job->mac ? job->mac : "the board", took, by);
     } else if (job->dry_run) {
         print_plan(client, job);
         text_line(stdout, TEXT_PLAIN,
@@ -133,10 +134,12 @@ static void print_success(const struct client *client, const struct device *devi
                   "%s: has %s already, all %zu pieces are right; nothing was written (%s).", device->name,
                   firmware, n, took);
     } else if (n_equal) {
-        text_line(stdout, TEXT_GOOD, "%s: %s written and verified in %s, %zu of %zu pieces %s already right.",
-                  device->name, firmware, took, n_equal, n, n_equal == 1 ? "was" : "were");
+        text_line(stdout, TEXT_GOOD,
+                  "%s: %s written and verified in %s%s, %zu of %zu pieces %s already right.", device->name,
+                  firmware, took, by, n_equal, n, n_equal == 1 ? "was" : "were");
     } else {
-        text_line(stdout, TEXT_GOOD, "%s: %s written and verified in %s.", device->name, firmware, took);
+        text_line(stdout, TEXT_GOOD, "%s: %s written and verified in %s%s.", device->name, firmware, took,
+                  by);
     }
 }
 

@@ -130,6 +130,14 @@ char *text_release(char *buffer, const char *release) {
     return buffer;
 }
 
+char *text_loader(char *buffer, const char *loader) {
+    if (!loader || !*loader)
+        *buffer = '\0';
+    else
+        snprintf(buffer, TEXT_SIZE, " by the %s", strcmp(loader, "rom") ? loader : "boot ROM");
+    return buffer;
+}
+
 char *text_bytes(char *buffer, uint64_t bytes) {
     if (bytes < 1024)
         snprintf(buffer, TEXT_SIZE, "%" PRIu64 " B", bytes);

@@ -41,6 +41,8 @@ const char *text_or_dash(const char *text);
 #define TEXT_SIZE 48
 /* "1.20.1.r1-..." of "1.20.1.r1-0.7.0-vanilla-dragonfly-onewire", for tables of much else; NULL is "". */
 char *text_release(char *buffer, const char *release);
+/* " by the boot ROM", " by the stub v1.2.2", of a job's Loader; "" where none is known, or NULL. */
+char *text_loader(char *buffer, const char *loader);
 /* "812 B", "512 KiB", "1.21 MiB". */
 char *text_bytes(char *buffer, uint64_t bytes);
 /* "0:07", "12:30", "1:02:03", for what is counted down. */

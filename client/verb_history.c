@@ -9,6 +9,27 @@
 #include "client/table.h"
 #include "client/text.h"
 #include "client/verb.h"
+#include "proto/phase.h"
+
+/* Why it failed; else who wrote, and what the board has said of it. */
+static void describe(const struct past_job *job, char *buffer, size_t n) {
+    enum wipyd_error error = wipyd_error_from_bus_name(job->error ? job->error : "");
+    const char *confirmed = job->confirmed ? job->confirmed : "", *to = job->to ? job->to : "";
+    bool has_written = job->kind && wipyd_job_kind_from_word(job->kind) != WIPYD_JOB_KIND_IDENTIFY;
+    char by[TEXT_SIZE];
+
+    text_loader(by, has_written ? job->loader : "");
+    if (job->error && *job->error)
+        snprintf(buffer, n, "%s", error == WIPYD_ERROR_COUNT ? job->error : wipyd_error_sentence(error));
+    else if (job->dry_run)
+        snprintf(buffer, n, "dry run");
+    else if (*confirmed)
+        snprintf(buffer, n, "%s%s%s%s", *by ? by + 1 : "", *by ? "; " : "",
+                 strcmp(confirmed, to) ? "the board says " : "confirmed by the board",
+                 strcmp(confirmed, to) ? confirmed : "");
+    else
+        snprintf(buffer, n, "%s", *by ? by + 1 : "");
+}
 
 static void print_jobs(const struct client *client, const struct list *list) {
     static const struct table_column columns[] = {
@@ -23,8 +44,7 @@ static void print_jobs(const struct client *client, const struct list *list) {
     table_open(&table, client, columns, sizeof(columns) / sizeof(columns[0]));
     for (size_t i = 0; i < list->n; i++) {
         const struct past_job *job = &jobs[i];
-        enum wipyd_error error = wipyd_error_from_bus_name(job->error ? job->error : "");
-        char id[16], begun[TEXT_SIZE] = "", took[TEXT_SIZE] = "", details[160] = "";
+        char id[16], begun[TEXT_SIZE] = "", took[TEXT_SIZE] = "", details[160];
         char from[TEXT_SIZE], to[TEXT_SIZE];
 
         snprintf(id, sizeof(id), "%" PRIu32, job->id);
@@ -32,15 +52,7 @@ static void print_jobs(const struct client *client, const struct list *list) {
             text_time(begun, job->started_us);
         if (job->started_us && job->finished_us > job->started_us)
             text_duration(took, job->finished_us - job->started_us);
-        if (job->error && *job->error)
-            snprintf(details, sizeof(details), "%s",
-                     error == WIPYD_ERROR_COUNT ? job->error : wipyd_error_sentence(error));
-        else if (job->dry_run)
-            snprintf(details, sizeof(details), "dry run");
-        else if (job->confirmed && *job->confirmed && job->to && !strcmp(job->confirmed, job->to))
-            snprintf(details, sizeof(details), "confirmed by the board");
-        else if (job->confirmed && *job->confirmed)
-            snprintf(details, sizeof(details), "the board says %s", job->confirmed);
+        describe(job, details, sizeof(details));
         table_row(&table, (const char *[]) { id, begun, job->device, job->mac, job->kind,
                                              text_release(from, job->from), text_release(to, job->to),
                                              job->state, took, job->user, details });

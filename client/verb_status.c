@@ -89,7 +89,8 @@ static void describe_cut(const struct job *job, char *buffer, size_t n) {
 /* What a job came to: its error, how long it took, or how far it is. */
 static void describe(const struct job *job, char *buffer, size_t n) {
     enum wipyd_error error = wipyd_error_from_bus_name(job->error);
-    char took[TEXT_SIZE];
+    bool has_written = wipyd_job_kind_from_word(job->kind) != WIPYD_JOB_KIND_IDENTIFY && !job->dry_run;
+    char took[TEXT_SIZE], by[TEXT_SIZE];
 
     if (is_interrupted(job))
         describe_cut(job, buffer, n);
@@ -98,8 +99,8 @@ static void describe(const struct job *job, char *buffer, size_t n) {
     else if (*job->error)
         snprintf(buffer, n, "%s", error == WIPYD_ERROR_COUNT ? job->error : wipyd_error_sentence(error));
     else
-        snprintf(buffer, n, "took %s%s", text_duration(took, job->finished_at_us - job->started_at_us),
-                 job->dry_run ? ", dry run" : "");
+        snprintf(buffer, n, "took %s%s%s", text_duration(took, job->finished_at_us - job->started_at_us),
+                 text_loader(by, has_written ? job->loader : ""), job->dry_run ? ", dry run" : "");
 }
 
 static void print_jobs(const struct client *client, const struct objects *objects) {

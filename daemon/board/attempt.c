@@ -31,6 +31,8 @@ static void take_status(struct fleet_job *job) {
     record->bytes_total = status->bytes_total;
     record->bytes_done = status->bytes_done;
     record->baud = status->baud;
+    if (*status->loader)
+        COPY(record->loader, status->loader);
     record->retries = status->retries;
     COPY(record->phase, wipyd_phase_word(status->phase));
 }

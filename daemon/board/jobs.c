@@ -427,6 +427,7 @@ static void status_from_record(struct fleet_job *job) {
     status->bytes_done = job->record.bytes_done;
     status->bytes_total = job->record.bytes_total;
     status->baud = job->record.baud;
+    COPY(status->loader, job->record.loader);
     status->retries = job->record.retries;
     status->started_us = job->record.started_us;
     COPY(status->board.mac, job->record.mac);

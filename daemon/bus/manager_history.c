@@ -37,6 +37,7 @@ static const struct column job_columns[] = {
     FIELD("bytes", 't', bytes_done),
     FIELD("bytes-total", 't', bytes_total),
     FIELD("baud", 'u', baud),
+    FIELD("loader", 's', loader),
     FIELD("retries", 'u', retries),
     FIELD("attempts", 'u', attempts),
     FIELD("phase", 's', phase),

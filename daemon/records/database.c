@@ -149,6 +149,9 @@ static const char *const migrations[] = {
     "  PRIMARY KEY (owner, name, baud)"
     ") STRICT;"
     "PRAGMA user_version = 3;",
+
+    "ALTER TABLE job ADD COLUMN loader TEXT NOT NULL DEFAULT '';"
+    "PRAGMA user_version = 4;",
 };
 
 #define SCHEMA ((int)(sizeof migrations / sizeof *migrations))

@@ -32,6 +32,7 @@ static const struct column columns[] = {
     COLUMN(job_record, bytes_done),
     COLUMN(job_record, baud),
     COLUMN(job_record, wanted_baud),
+    COLUMN(job_record, loader),
     COLUMN(job_record, retries),
     COLUMN(job_record, attempts),
     COLUMN(job_record, phase),

@@ -128,6 +128,7 @@ struct job_record {
     char board[32], from_release[64], to_release[64];
     uint64_t bytes_total, bytes_done;         /* of image: to be written, and written */
     uint32_t baud, wanted_baud;               /* reached, and to climb to */
+    char loader[24];                          /* who wrote: "rom", "stub v1.2.2"; empty: not known */
     uint32_t retries;                         /* pieces begun again */
     uint32_t attempts;                        /* connections begun: 1 for a job that was never cut off */
     char phase[16];                           /* in which it ended, or was cut off */

@@ -3,6 +3,7 @@ stub does. Where there is none, where it is refused and where it doesn't start t
 """
 import json
 import os
+import re
 import zlib
 from unittest import mock
 
@@ -130,6 +131,22 @@ def test_backup_and_restore():
         assert job["State"] == "done", (job["Error"], job["ErrorText"])
         assert job["Loader"].startswith("stub"), job["Loader"]
         assert bench.board.flash()[0x9000:0x10000] == before[0x9000:0x10000]
+
+
+def test_people_are_told_who_wrote():
+    """By the stub, by the ROM, and again after the daemon's end."""
+    for stub, word, by in (STUB, "stub v1.2.2", "by the stub v1.2.2"), ("off", "rom", "by the boot ROM"):
+        with Bench(stub=stub) as bench:
+            result = bench.ctl("flash", "board", bench.package(app_bytes=100_000))
+            assert re.search(rf"written and verified in [0-9.]+ s {by}", result.out), result
+            assert re.search(rf"took [0-9.]+ s {by}", bench.ctl("status").out), bench.ctl("status")
+            bench.stop_wipyd()
+            bench.start_wipyd()
+            assert by in bench.ctl("history").out, bench.ctl("history")
+            assert bench.ctl("history", "--json").json[0]["loader"] == word
+            assert f",{word}," in bench.ctl("history", "--csv").out
+            bench.ctl("info", "board")
+            assert bench.ctl("history").out.count(by) == 1, "who only reads writes nothing"
 
 
 # ---- what the chip says late -----------------------------------------------------------------------------------------

@@ -128,6 +128,7 @@ static inline struct job_record *make_job(uint32_t id, enum wipyd_job_state stat
     job->bytes_done = 70000;
     job->baud = 115200;
     job->wanted_baud = 921600;
+    set_text(job->loader, "stub v1.2.2");
     job->retries = 2;
     job->attempts = 3;
     set_text(job->phase, "write");
