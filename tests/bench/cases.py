@@ -154,7 +154,7 @@ def one_board_rows(loader, baud, figures, other):
         Row("chip: erase, program", figures["chip_s"], "s"),
         Row(f"write / {floor}", figures["write_ratio"], "", limit),
         Row("all else, less MD5", figures["else_s"], "s", 2.5),
-        Row("saving its own data", figures["save_s"], "s"),
+        Row("of it saving, with MD5", figures["save_s"], "s"),
         Row("same again, less MD5", figures["same_s"], "s", 1.5),
         Row("one region, less MD5", 100 * figures["region_share"], "%", region_limit),
         Row("processor time", figures["cpu_s"], "s", peer=other.get("cpu_s")),

@@ -110,15 +110,15 @@ def ideal_wire_s(package, baud):
 # ---- one job ---------------------------------------------------------------------------------------------------------
 
 def figures_of(job, before, after):
-    """Seconds: the whole job, its write phase, the saving of the board's own data, everything else without what the chip
-    took for MD5; the chip's own."""
+    """Seconds: the whole job, its write phase, everything else without what the chip took for MD5, which it never takes
+    while a run is under way; of that, the saving of the board's own data, with its MD5s; the chip's own."""
     phases = dict(job["Timings"])
     total_s = sum(phases.values()) / 1000
     write_s = sum(phases.get(phase, 0) for phase in WRITE_PHASES) / 1000
     save_s = phases.get("save", 0) / 1000
     chip_s = (after["erase_us"] + after["program_us"] - before["erase_us"] - before["program_us"]) / 1e6
     md5_s = (after["md5_us"] - before["md5_us"]) / 1e6
-    return {"total_s": total_s, "write_s": write_s, "save_s": save_s, "else_s": total_s - write_s - save_s - md5_s,
+    return {"total_s": total_s, "write_s": write_s, "save_s": save_s, "else_s": total_s - write_s - md5_s,
             "chip_s": chip_s, "md5_s": md5_s, "wire_bytes": sum(job["WireBytes"]), "phases_ms": phases, "baud": job["Baud"]}
 
 
