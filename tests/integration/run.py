@@ -137,9 +137,8 @@ def tell(test, code, seconds, report):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-k", metavar="PATTERN", default="")
-    # Most of them wait for time limits to pass: two a core leave boards their time.
     cores = os.cpu_count() or 1
-    parser.add_argument("-j", metavar="N", type=int, default=min(2 * cores, 16))
+    parser.add_argument("-j", metavar="N", type=int)
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--build", metavar="FOLDER")
     parser.add_argument("--san", action="store_true", help="the programs are sanitizer builds")
@@ -152,6 +151,11 @@ def main():
         os.environ["WIPYD_SAN"] = "1"
     if arguments.valgrind:
         os.environ["WIPYD_VALGRIND"] = "1"
+
+    if not arguments.j:
+        # Most of them wait for time limits to pass: three a core leave boards their time, under sanitizers two.
+        is_slow = "1" in (os.environ.get("WIPYD_SAN"), os.environ.get("WIPYD_VALGRIND"))
+        arguments.j = min((2 if is_slow else 3) * cores, 16)
 
     sys.path.insert(0, str(HERE))
     sys.dont_write_bytecode = True
