@@ -473,12 +473,23 @@ enum wipyd_error fleet_new(struct fleet **ret, uv_loop_t *loop, const struct con
     return WIPYD_ERROR_NONE;
 }
 
+/* Before the loop runs, so that it may block. One that is put there later is found by the next job. */
+static void tell_of_stub(struct fleet *fleet) {
+    char news[512];
+    bool is_grave;
+
+    (void)!firmware_stubs_find(fleet->stubs);
+    if (firmware_stubs_news(fleet->stubs, news, sizeof news, &is_grave))
+        log_with(is_grave ? LOG_WARNING : LOG_NOTICE, NULL, "%s", news);
+}
+
 int fleet_start(struct fleet *fleet) {
     int r = usb_watch_new(&fleet->usb, fleet->loop, fleet->config, &usb_events, fleet);
 
     if (r < 0)
         return r;
     fleet->is_started = true;
+    tell_of_stub(fleet);
     for (unsigned i = 0; i < fleet->n_devices; i++)
         if (is_there(fleet->devices[i]->node))
             attendance_begin(fleet->devices[i], "there at start");

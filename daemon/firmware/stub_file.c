@@ -245,16 +245,17 @@ bool firmware_stubs_news(struct firmware_stubs *stubs, char *ret, size_t size, b
     case UNSEARCHED:
         break;
     case MISSING:
-        snprintf(ret, size,
-                 "no flasher stub is installed: the boot ROM does all, at half the speed (make stub and make "
-                 "install, or [flash] stub = FILE, change that)");
-        break;
-    case REFUSED:
         snprintf(
             ret, size,
-            "%s %s: the boot ROM does all, at half the speed (make stub and make install, or [flash] stub "
-            "= FILE, change that)",
-            stubs->path, stubs->why);
+            "no flasher stub is installed: the boot ROM does all, and a flash takes twice as long (run make "
+            "stub before make install or make deb, or name a file: [flash] stub in wipyd.conf)");
+        break;
+    case REFUSED:
+        snprintf(ret, size,
+                 "%s %s: the boot ROM does all, and a flash takes twice as long (run make stub before make "
+                 "install "
+                 "or make deb, or name another file: [flash] stub in wipyd.conf)",
+                 stubs->path, stubs->why);
         break;
     case FOUND:
         snprintf(ret, size, "boards are flashed by %s, out of %s", stubs->stub.kind->loader->word,

@@ -237,7 +237,8 @@ def test_an_end_that_is_refused_is_judged_by_what_is_there():
 # ---- no stub ---------------------------------------------------------------------------------------------------------
 
 def by_rom(bench, said):
-    """Two jobs, by the ROM, and one word about it."""
+    """One word about it, when the daemon starts; then two jobs, by the ROM."""
+    assert bench.log().count(ROM_DOES_IT) == 1, bench.log()
     before = bench.board.flash()
     package = bench.package(app_bytes=200_000)
     assert bench.flash_well(package)["Loader"] == "rom"
@@ -261,6 +262,22 @@ def test_a_file_that_is_refused():
         bench.write_config()
         bench.start_wipyd()
         by_rom(bench, "holds a stub that is not known to be good")
+        assert "warning " + str(bench.stub) in bench.log()
+
+
+def test_a_stub_that_comes_later_is_taken_by_the_next_job():
+    if not STUB.exists():
+        raise Skip(f"no {STUB}: make stub gets it")
+    with Bench(wipyd=False, stub="off") as bench:
+        bench.stub = bench.folder / "esp32.json"
+        bench.write_config()
+        bench.start_wipyd()
+        package = bench.package(app_bytes=100_000)
+        assert bench.flash_well(package)["Loader"] == "rom"
+        bench.stub.write_bytes(STUB.read_bytes())
+        bench.board.flash_path.write_bytes(b"\xff" * 4 * MB)
+        assert bench.flash_well(package)["Loader"] == "stub v1.2.2"
+        assert "boards are flashed by stub v1.2.2" in bench.log()
 
 
 def test_switched_off_nothing_is_said():
