@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "daemon/base/folder.h"
+#include "daemon/flash/backup_sums.h"
 
 /* A generation that is being saved: pid and job follow. Hidden, so that it is never taken for a whole one. */
 #define NEW_PREFIX ".new-"
@@ -71,6 +72,11 @@ void backup_load_newest(const char *folder, const char *mac, const struct backup
         ret->parts[i].size = like->parts[i].size;
         if (like->parts[i].size)
             ret->parts[i].bytes = read_exactly(dir, names[i].file, like->parts[i].size);
+        if (ret->parts[i].bytes &&
+            backup_sums_check(dir, (enum backup_part)i, ret->parts[i].bytes, ret->parts[i].size) < 0) {
+            free(ret->parts[i].bytes);
+            ret->parts[i].bytes = NULL;
+        }
     }
 }
 
@@ -96,7 +102,7 @@ static int sync_folder(const char *path) {
     return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
-static int write_file(int dir, const char *name, const uint8_t *bytes, uint32_t size) {
+static int write_file(int dir, const char *name, const void *bytes, size_t size) {
     cleanup(close_fd_p) int fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     ssize_t n;
 
@@ -105,7 +111,7 @@ static int write_file(int dir, const char *name, const uint8_t *bytes, uint32_t 
     n = write(fd, bytes, size);
     if (n < 0)
         return -errno;
-    if ((uint32_t)n != size)
+    if ((size_t)n != size)
         return -ENOSPC;
     return fsync(fd) < 0 ? -errno : 0;
 }
@@ -113,8 +119,11 @@ static int write_file(int dir, const char *name, const uint8_t *bytes, uint32_t 
 /* All parts into the new folder at path. */
 static int write_parts(const char *path, const struct backup *backup) {
     cleanup(close_fd_p) int dir = -1;
-    int r;
+    char sums[BACKUP_SUMS_MAX];
+    int r = backup_sums_make(backup, sums);
 
+    if (r < 0)
+        return r;
     if (mkdir(path, 0700) < 0)
         return -errno;
     dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -126,6 +135,9 @@ static int write_parts(const char *path, const struct backup *backup) {
             if (r < 0)
                 return r;
         }
+    r = write_file(dir, BACKUP_SUMS_FILE, sums, strlen(sums));
+    if (r < 0)
+        return r;
     return fsync(dir) < 0 ? -errno : 0;
 }
 
@@ -136,6 +148,8 @@ static void remove_parts(const char *path) {
         snprintf(file, sizeof file, "%s/%s", path, names[i].file);
         unlink(file);
     }
+    snprintf(file, sizeof file, "%s/" BACKUP_SUMS_FILE, path);
+    unlink(file);
     rmdir(path);
 }
 

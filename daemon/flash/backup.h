@@ -2,9 +2,9 @@
 
 /*
  * What is the board's own: config block, NVS, otadata. Saved under FOLDER/<mac>/<time>-<job>/ as config.bin,
- * nvs.bin, otadata.bin, mode 0600, every generation kept; a generation appears whole (fsync, rename) or not
- * at all, and only when it differs from the newest. Blocking: call from the thread pool. Contents are never
- * logged.
+ * nvs.bin, otadata.bin, with their SHA256SUMS, mode 0600, every generation kept; a generation appears whole
+ * (fsync, rename) or not at all, and only when it differs from the newest. What isn't as it was saved is not
+ * given out. Blocking: call from the thread pool. Contents are never logged.
  */
 
 #include <stdbool.h>
@@ -20,11 +20,12 @@ struct backup {
         uint32_t offset, size; /* on flash; size 0: the layout has no such area */
         uint8_t *bytes;        /* owned */
     } parts[BACKUP_PARTS];
+    bool is_unproven; /* read from a generation without sums: it was saved before there were any */
 };
 
 /* The newest generation of that board, its sizes only where they equal those that `like` has; parts that are
- * missing or of another size have bytes NULL. mac: 12 hex digits. Nothing there, or unreadable: all parts are
- * NULL. */
+ * missing, damaged or of another size have bytes NULL. mac: 12 hex digits. Nothing there, or unreadable: all
+ * parts are NULL. */
 void backup_load_newest(const char *folder, const char *mac, const struct backup *like, struct backup *ret);
 /* Saves all parts. BACKUP_FAILED. */
 must_check enum wipyd_error backup_save(const char *folder, const char *mac, uint32_t job_id,
@@ -40,8 +41,9 @@ struct backup_entry {
  * freed. No folder: none. Negative errno; -EINVAL: mac is none. Blocking. */
 must_check int backup_list(const char *folder, const char *mac, struct backup_entry **ret, size_t *ret_n);
 /* Reads the parts wanted (1 << enum backup_part) of a generation, with the sizes that its files have, offsets
- * 0. NO_SUCH_BACKUP, BACKUP_INVALID (a part wanted isn't there, or its size makes no sense), NO_MEMORY,
- * SYSTEM. mac and name come from a caller: nothing outside of folder is ever opened. Blocking. */
+ * 0. NO_SUCH_BACKUP, BACKUP_INVALID (a part wanted isn't there, its size makes no sense, or it isn't as
+ * it was saved), NO_MEMORY, SYSTEM. mac and name come from a caller: nothing outside of folder is ever
+ * opened. Blocking. */
 must_check enum wipyd_error backup_read(const char *folder, const char *mac, const char *name, unsigned parts,
                                         struct backup *ret, struct fault *fault);
 /* Opens one part's file for reading; the same errors. *ret is the caller's. */

@@ -11,7 +11,7 @@
 
 #include "daemon/base/bytes.h"
 #include "daemon/base/regular.h"
-#include "daemon/flash/backup.h"
+#include "daemon/flash/backup_sums.h"
 
 /* No area of a Pycom layout has more, nor can the config block have another size (facts/pycom.md 2.7). */
 enum { CONFIG_BYTES = 0x1000, SECTOR_BYTES = 0x1000, PART_BYTES_MAX = 0x10000 };
@@ -272,10 +272,12 @@ static enum wipyd_error open_part(int generation, const char *name, enum backup_
 }
 
 static enum wipyd_error read_part(int generation, const char *name, enum backup_part part,
-                                  struct backup_area *ret, struct fault *fault) {
+                                  struct backup *backup, struct fault *fault) {
     cleanup(close_fd_p) int fd = -1;
+    struct backup_area *ret = &backup->parts[part];
     enum wipyd_error error = open_part(generation, name, part, &fd, &ret->size, fault);
     ssize_t n;
+    int r;
 
     if (error)
         return error;
@@ -288,6 +290,14 @@ static enum wipyd_error read_part(int generation, const char *name, enum backup_
     if ((uint32_t)n != ret->size)
         return fault_set(fault, WIPYD_ERROR_BACKUP_INVALID, "%s of %s is cut off", backup_part_file(part),
                          name);
+    r = backup_sums_check(generation, part, ret->bytes, ret->size);
+    if (r == -EBADMSG)
+        return fault_set(fault, WIPYD_ERROR_BACKUP_INVALID,
+                         "%s of %s is damaged: it isn't what its " BACKUP_SUMS_FILE " says",
+                         backup_part_file(part), name);
+    if (r < 0)
+        return fault_errno(fault, r, "reading " BACKUP_SUMS_FILE " of %s", name);
+    backup->is_unproven |= r == 0;
     return WIPYD_ERROR_NONE;
 }
 
@@ -302,7 +312,7 @@ enum wipyd_error backup_read(const char *folder, const char *mac, const char *na
     error = open_generation(folder, mac, name, &generation, fault);
     for (enum backup_part i = 0; !error && i < BACKUP_PARTS; i++)
         if (parts & 1u << i)
-            error = read_part(generation, name, i, &ret->parts[i], fault);
+            error = read_part(generation, name, i, ret, fault);
     if (error)
         backup_deinit(ret);
     return error;
@@ -311,9 +321,13 @@ enum wipyd_error backup_read(const char *folder, const char *mac, const char *na
 enum wipyd_error backup_open(const char *folder, const char *mac, const char *name, enum backup_part part,
                              int *ret, struct fault *fault) {
     cleanup(close_fd_p) int generation = -1;
+    struct backup backup = { 0 };
     enum wipyd_error error = open_generation(folder, mac, name, &generation, fault);
     uint32_t size;
 
     *ret = -1;
+    if (!error)
+        error = read_part(generation, name, part, &backup, fault);
+    backup_deinit(&backup);
     return error ? error : open_part(generation, name, part, ret, &size, fault);
 }

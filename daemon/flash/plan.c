@@ -81,6 +81,10 @@ enum step flash_reply_prepare(struct flash_job *job, enum esp_outcome outcome,
     if (job->kind == WIPYD_JOB_KIND_RESTORE) {
         flash_job_log(job, LOG_INFO, "what was saved as %s of %s is to be put back", job->restore_name,
                       job->restore_mac);
+        if (job->restored.is_unproven)
+            flash_job_log(job, LOG_WARNING,
+                          "%s was saved before wipyd kept digests: whether it is as it was can't be checked",
+                          job->restore_name);
         return STEP_NEXT;
     }
     if (!is_promised(job))

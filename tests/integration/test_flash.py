@@ -71,7 +71,7 @@ def check_backup(bench, before):
     """Three files under the board's MAC, as it was before, for nobody else to read."""
     folder, = (bench.state / "backup/30aea4010203").iterdir()
     wanted = {"config.bin": before[CONFIG], "nvs.bin": before[0x9000:0x10000], "otadata.bin": before[0x190000:0x191000]}
-    assert {path.name for path in folder.iterdir()} == set(wanted)
+    assert {path.name for path in folder.iterdir()} == {*wanted, "SHA256SUMS"}
     for name, data in wanted.items():
         assert (folder / name).read_bytes() == data, name
         assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600, name

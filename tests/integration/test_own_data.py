@@ -522,7 +522,14 @@ def test_a_backup_that_is_not_whole_is_refused():
         os.rename(path, f"{path}.old")
         os.symlink(f"{path}.old", path)
 
-    spoils = {"cut": cut, "empty": lambda path: os.truncate(path, 0), "gone": os.unlink, "link": link,
+    def flip(path):
+        with open(path, "r+b") as file:
+            file.seek(os.path.getsize(path) // 2)
+            byte = file.read(1)[0]
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([byte ^ 0x10]))
+
+    spoils = {"flip": flip, "cut": cut, "empty": lambda path: os.truncate(path, 0), "gone": os.unlink, "link": link,
               "long": lambda path: os.truncate(path, 0x20000)}
     with saved_bench(4 * MB) as (bench, _):
         board = bench.board
@@ -539,8 +546,15 @@ def test_a_backup_that_is_not_whole_is_refused():
                 assert part in job["error-text"] and name in job["error-text"], (word, job)
                 (folder / f"{part}.bin").unlink(missing_ok=True)
                 (folder / f"{part}.bin").write_bytes(whole)
+        flip(folder / "config.bin")
+        out = bench.ctl("backup", "export", mac_of(0), "-o", bench.folder)
+        assert out.code == 1 and "config.bin" in out.err and "damaged" in out.err, out
+        flip(folder / "config.bin")
         assert board.begins() == begins and same(board.flash(), damaged)
+        # One of a wipyd that kept no digests.
+        (folder / "SHA256SUMS").unlink()
         restore(bench, board.port, name)
+        assert f"{name} was saved before wipyd kept digests" in bench.log()
 
 
 @takes(2)

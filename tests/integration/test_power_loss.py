@@ -128,10 +128,13 @@ def backup_is(areas):
     def check(bench):
         boards = list((bench.state / "backup").iterdir()) if (bench.state / "backup").exists() else []
         listed = bench.bus.call("/org/wipyd1", MANAGER, "ListBackups", "s", "")[0]
-        found = [{part.name: part.read_bytes() for part in generation.iterdir()}
+        found = [{part.name: part.read_bytes() for part in generation.iterdir() if part.name != "SHA256SUMS"}
                  for board in boards for generation in board.iterdir() if not generation.name.startswith(".")]
         assert areas in found, f"{len(found)} generations, none with the board's data"
         assert listed, "the daemon doesn't list it"
+        for sums in (bench.state / "backup").glob("*/2*/SHA256SUMS"):
+            done = subprocess.run(["sha256sum", "--strict", "-c", sums.name], cwd=sums.parent, capture_output=True, text=True)
+            assert done.returncode == 0, done
     return check
 
 

@@ -252,6 +252,95 @@ static void wrong_sizes_are_ignored(void **state) {
     assert_newest(bench, MAC);
 }
 
+static enum wipyd_error read_all(struct bench *bench, const char *name, bool *ret_is_unproven) {
+    struct backup backup;
+    enum wipyd_error error = backup_read(bench->folder, "30:ae:a4:01:02:03", name, (1u << BACKUP_PARTS) - 1,
+                                         &backup, &bench->fault);
+
+    if (ret_is_unproven)
+        *ret_is_unproven = backup.is_unproven;
+    backup_deinit(&backup);
+    return error;
+}
+
+static void flip(const char *path, long bit) {
+    FILE *file = fopen(path, "r+");
+    int byte;
+
+    assert_non_null(file);
+    assert_int_equal(fseek(file, bit / 8, SEEK_SET), 0);
+    byte = fgetc(file);
+    assert_int_not_equal(byte, EOF);
+    assert_int_equal(fseek(file, bit / 8, SEEK_SET), 0);
+    fputc(byte ^ 1 << bit % 8, file);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* In any file, each time another one: of the sums all, of the others some. */
+static void flipped_bit_is_noticed(void **state) {
+    static const char *const all[] = { "config.bin", "nvs.bin", "otadata.bin", "SHA256SUMS" };
+    struct bench *bench = *state;
+    char name[NAME_MAX_], path[800];
+
+    save(bench, 1);
+    count_names(bench->board, name);
+    assert_int_equal(read_all(bench, name, NULL), WIPYD_ERROR_NONE);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        struct stat st;
+        long step;
+
+        snprintf(path, sizeof path, "%s/%s/%s", bench->board, name, all[i]);
+        assert_int_equal(stat(path, &st), 0);
+        step = i < BACKUP_PARTS ? (long)st.st_size / 20 + 1 : 1;
+        for (long bit = 0; bit < 8 * (long)st.st_size; bit += step) {
+            flip(path, bit);
+            assert_int_equal(read_all(bench, name, NULL), WIPYD_ERROR_BACKUP_INVALID);
+            assert_non_null(strstr(bench->fault.story, "damaged"));
+            flip(path, bit);
+        }
+    }
+    assert_int_equal(read_all(bench, name, NULL), WIPYD_ERROR_NONE);
+    /* What is damaged is none: the same is saved again. */
+    save(bench, 2);
+    assert_int_equal(count_generations(bench), 1);
+    flip(path, 8);
+    save(bench, 3);
+    assert_int_equal(count_generations(bench), 2);
+    assert_newest(bench, MAC);
+}
+
+static void sums_are_as_sha256sum_has_them(void **state) {
+    struct bench *bench = *state;
+    char name[NAME_MAX_], command[800];
+
+    save(bench, 1);
+    count_names(bench->board, name);
+    snprintf(command, sizeof command, "cd %s/%s && sha256sum --strict --status -c SHA256SUMS", bench->board,
+             name);
+    assert_int_equal(system(command), 0);
+}
+
+static void without_sums_it_is_taken_as_it_is(void **state) {
+    struct bench *bench = *state;
+    bool is_unproven = true;
+    char name[NAME_MAX_], path[800];
+
+    save(bench, 1);
+    count_names(bench->board, name);
+    assert_int_equal(read_all(bench, name, &is_unproven), WIPYD_ERROR_NONE);
+    assert_false(is_unproven);
+    snprintf(path, sizeof path, "%s/%s/SHA256SUMS", bench->board, name);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(read_all(bench, name, &is_unproven), WIPYD_ERROR_NONE);
+    assert_true(is_unproven);
+    /* Nor is it a way in for something else of that name. */
+    assert_int_equal(symlink("nvs.bin", path), 0);
+    assert_int_equal(read_all(bench, name, NULL), WIPYD_ERROR_BACKUP_INVALID);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(read_all(bench, name, NULL), WIPYD_ERROR_BACKUP_INVALID);
+}
+
 static void links_are_not_followed(void **state) {
     struct bench *bench = *state;
     char newest[NAME_MAX_], path[800], moved[800];
@@ -413,6 +502,9 @@ int main(void) {
         TEST(a_new_generation_is_the_newest),
         TEST(layout_without_an_area),
         TEST(wrong_sizes_are_ignored),
+        TEST(flipped_bit_is_noticed),
+        TEST(sums_are_as_sha256sum_has_them),
+        TEST(without_sums_it_is_taken_as_it_is),
         TEST(links_are_not_followed),
         TEST(fifo_is_no_backup),
         TEST(leftovers_of_an_interrupted_save),
