@@ -15,7 +15,7 @@ end: no job is missing in the history or there twice, no job is open, as many fi
 more memory is used.
 
 The seed is printed, and gives the same boards, packages and faults again; when they strike is up to the machine's load. The
-last line says "N passed, N failed", a job each; the exit code is 1 when one failed.
+last line says "N passed, N failed", a job each; the exit code is 1 when one failed. Daemons that are quicker do more of them.
 """
 import argparse
 import collections
@@ -23,6 +23,7 @@ import contextlib
 import multiprocessing
 import os
 import random
+import resource
 import signal
 import sys
 import time
@@ -39,6 +40,7 @@ from harness import (CONFIG, DEVICE, FINAL, JOB, MB, SANITIZED, Bench, DBusError
 TOP, MANAGER = "/org/wipyd1", "org.wipyd1.Manager"
 OWN = (slice(0x9000, 0x10000), slice(0x380000, 0x3FF000), CONFIG)  # NVS, file system, config block
 JOB_LIMIT_S = 90
+WATCH_S = 0.1
 RSS_LIMIT_KIB = 32 * 1024  # of a daemon with all its boards
 RSS_GROWTH_KIB = 3 * 1024  # what is kept of finished jobs is bounded, and full by the first look
 SETTINGS = "[boards]\nsettle = 50\nlisten = 150\nsyncs = 3\npolicy = {policy}\n[flash]\nattempts = 50\n{loader}"
@@ -100,9 +102,10 @@ class Wrong(Exception):
 
 
 class Worker:
-    def __init__(self, index, seed, n, n_boards, seconds, loader):
+    def __init__(self, index, seed, n, left, n_boards, seconds, loader):
+        """n: its share, for the sake of planning; left: how many are to end yet, of all workers."""
         self.rng = random.Random(f"{seed} {index}")
-        self.index, self.wanted, self.n_boards = index, n, n_boards
+        self.index, self.wanted, self.left, self.n_boards = index, n, left, n_boards
         self.by_policy, self.is_killed = index % 2 == 1, index // 2 % 2 == 1
         self.loader = loader
         self.end = time.monotonic() + seconds if seconds else None
@@ -145,7 +148,7 @@ class Worker:
         return len(self.states)
 
     def is_over(self):
-        return self.n_ended() >= self.wanted or (self.end and time.monotonic() > self.end)
+        return self.left.value <= 0 or (self.end and time.monotonic() > self.end)
 
     def loop(self):
         self.next_look = min(150, max(20, self.wanted // 4))
@@ -200,7 +203,7 @@ class Worker:
             seat.replug_at = None
             self.plug(seat)
         if now >= seat.again_at:
-            seat.again_at = now + 0.03
+            seat.again_at = now + WATCH_S
             self.watch(seat)
 
     def order_faults(self, seat):
@@ -362,6 +365,8 @@ class Worker:
         wait_for(lambda: not seat.board.status()["busy"], 10, "the chip is done")
         flash = seat.board.flash()
         self.counts[f"job {state}"] += 1
+        with self.left.get_lock():
+            self.left.value -= 1
         if state == "failed":
             self.counts["error " + job["Error"].rsplit(".", 1)[1]] += 1
         self.check(seat, state, job, flash)
@@ -490,12 +495,14 @@ def main():
     print(f"soak: {arguments.n} flashes, SEED={seed}, {arguments.workers} daemons with {arguments.boards} boards each, "
           f"loaders: {', '.join(loaders)}", flush=True)
     started, running = time.monotonic(), []
+    left = multiprocessing.Value("q", arguments.n)
     for index in range(arguments.workers):
         ours, theirs = multiprocessing.Pipe(duplex=False)
         # Of the four kinds of daemon, each comes with each loader before one comes again.
         loader = loaders[(index + index // 4) % len(loaders)]
-        share = arguments.n // arguments.workers + (index < arguments.n % arguments.workers)
-        process = multiprocessing.Process(target=work, args=(theirs, index, seed, share, arguments.boards, arguments.seconds, loader))
+        share = arguments.n // arguments.workers
+        process = multiprocessing.Process(target=work, args=(theirs, index, seed, share, left, arguments.boards,
+                                                             arguments.seconds, loader))
         process.start()
         theirs.close()
         running.append((process, ours))
@@ -517,7 +524,9 @@ def main():
     seconds = time.monotonic() - started
     for name in sorted(counts):
         print(f"{counts[name]:8} {name}")
-    print(f"{ended} jobs in {seconds:.0f} s, {ended / seconds:.1f} a second; SEED={seed}")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"{ended} jobs in {seconds:.0f} s, {ended / seconds:.1f} a second, {1000 * (used.ru_utime + used.ru_stime) / ended:.0f} ms "
+          f"of processor time each; SEED={seed}")
     for problem in problems:
         print(f"WRONG: {problem}")
     done = counts["job done"]
