@@ -180,20 +180,31 @@ static void hear(struct flash_job *job) {
         esp_link_forget_log(job->link);
 }
 
+/* A stub is our own last job's, on a board that only a person can reset. What the ROM's rate needs to know of
+ * the chip it doesn't: so it is asked at the rate that is wanted anyway. Who only looks leaves that alone. */
+static enum step take_loader(struct flash_job *job, bool is_stub) {
+    if (job->phase_to_repeat == WIPYD_PHASE_IDENTIFY)
+        job->phase_to_repeat = WIPYD_PHASE_QUEUED;
+    if (!is_stub)
+        return STEP_NEXT;
+    flash_job_log(job, LOG_INFO, "the %s answers, and is used as it is", esp_link_loader(job->link)->word);
+    if (job->kind == WIPYD_JOB_KIND_IDENTIFY || job->phase_to_repeat)
+        return STEP_NEXT;
+    job->phase_to_repeat = WIPYD_PHASE_IDENTIFY;
+    return flash_job_goto(job, WIPYD_PHASE_RAISE_BAUD);
+}
+
 enum step flash_reply_sync(struct flash_job *job, enum esp_outcome outcome, const struct esp_reply *reply) {
     if (job->is_setting_rate) {
         job->is_setting_rate = false;
         return STEP_AGAIN;
     }
     if (outcome == ESP_OK && (reply->value == ESP_SYNC_ROM || !has_resets_left(job))) {
-        if (reply->value != ESP_SYNC_ROM) /* our own last job's, on a board that only a person can reset */
-            flash_job_log(job, LOG_INFO, "the %s answers, and is used as it is",
-                          esp_link_loader(job->link)->word);
         flash_job_ask_user(job, "");
         job->is_talking = true;
         job->sync_deadline = 0;
         job->status.fault = (struct fault) { 0 };
-        return STEP_NEXT;
+        return take_loader(job, reply->value != ESP_SYNC_ROM);
     }
     hear(job);
     job->sync_round++;

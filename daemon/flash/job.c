@@ -17,6 +17,7 @@ struct row {
     unsigned attempts;     /* STEP_RETRY beyond these fails */
     bool is_outside;       /* no ROM is expected to answer: a lost chip is no surprise */
     bool can_be_cut_short; /* waiting for a person or for text: a stop need not wait for it */
+    bool can_be_slower;    /* attempts that are used up may be the rate's fault */
     bool is_write;         /* belongs to the write phase of the wire's count */
     bool is_per_piece;
 };
@@ -44,6 +45,7 @@ static const struct row rows[WIPYD_PHASE_COUNT] = {
     [WIPYD_PHASE_IDENTIFY] = { .progress = 0.03,
                                .enter = flash_enter_identify,
                                .reply = flash_reply_identify,
+                               .can_be_slower = true,
                                .attempts = 3 },
     [WIPYD_PHASE_PROTECT] = { .progress = 0.04, .enter = flash_enter_protect },
     [WIPYD_PHASE_LOAD_STUB] = { .progress = 0.04,
@@ -53,6 +55,7 @@ static const struct row rows[WIPYD_PHASE_COUNT] = {
     [WIPYD_PHASE_PLAN] = { .progress = 0.04,
                            .enter = flash_enter_plan,
                            .reply = flash_reply_plan,
+                           .can_be_slower = true,
                            .attempts = 5 },
     [WIPYD_PHASE_RAISE_BAUD] = { .progress = 0.05,
                                  .enter = flash_enter_raise_baud,
@@ -62,29 +65,35 @@ static const struct row rows[WIPYD_PHASE_COUNT] = {
     [WIPYD_PHASE_COMPARE] = { .progress = 0.06,
                               .enter = flash_enter_compare,
                               .reply = flash_reply_compare,
+                              .can_be_slower = true,
                               .attempts = 5 },
     [WIPYD_PHASE_SAVE] = { .progress = 0.08,
                            .enter = flash_enter_save,
                            .reply = flash_reply_save,
+                           .can_be_slower = true,
                            .attempts = 5 },
     [WIPYD_PHASE_BEGIN] = { .progress = 0.10,
                             .enter = flash_enter_begin,
                             .reply = flash_reply_begin,
+                            .can_be_slower = true,
                             .is_write = true,
                             .is_per_piece = true },
     [WIPYD_PHASE_WRITE] = { .progress = 0.10,
                             .enter = flash_enter_write,
                             .reply = flash_reply_write,
+                            .can_be_slower = true,
                             .is_write = true,
                             .is_per_piece = true },
     [WIPYD_PHASE_VERIFY] = { .progress = 0.10,
                              .enter = flash_enter_verify,
                              .reply = flash_reply_verify,
+                             .can_be_slower = true,
                              .attempts = 3,
                              .is_per_piece = true },
     [WIPYD_PHASE_GUARD_CHECK] = { .progress = 0.96,
                                   .enter = flash_enter_guard_check,
                                   .reply = flash_reply_guard_check,
+                                  .can_be_slower = true,
                                   .attempts = 3 },
     [WIPYD_PHASE_FINISH] = { .progress = 0.97,
                              .enter = flash_enter_finish,
@@ -235,7 +244,7 @@ static void end_check(struct flash_job *job) {
 
 /* The attempts of a row are used up: perhaps the line is to blame. */
 static enum step try_lower_rate(struct flash_job *job) {
-    if (job->status.phase < WIPYD_PHASE_COMPARE || job->status.phase > WIPYD_PHASE_GUARD_CHECK)
+    if (!rows[job->status.phase].can_be_slower)
         return STEP_FAIL;
     if (job->is_checking && ladder_below(esp_link_baud(job->link))) {
         end_check(job);

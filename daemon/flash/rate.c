@@ -16,13 +16,14 @@ void flash_ask_chip_baud(struct flash_job *job, uint32_t baud) {
     flash_job_request_link(job, &request);
 }
 
-static enum step rate_reached(struct flash_job *job) {
+static enum step rate_reached(struct flash_job *job, bool was_changed) {
     enum wipyd_phase phase;
 
     job->rate_step = RATE_ASK;
     job->baud_change_failed = false;
+    if (job->status.ladder.baud != esp_link_baud(job->link) || was_changed)
+        flash_job_log(job, LOG_INFO, "goes on at %u baud", esp_link_baud(job->link));
     job->status.ladder.baud = esp_link_baud(job->link);
-    flash_job_log(job, LOG_INFO, "goes on at %u baud", job->status.ladder.baud);
     if (!job->phase_to_repeat)
         return STEP_NEXT;
     phase = job->phase_to_repeat;
@@ -55,7 +56,7 @@ enum step flash_enter_raise_baud(struct flash_job *job) {
     case RATE_ASK:
         heed_loader(job);
         if (esp_link_baud(job->link) == job->target_baud)
-            return rate_reached(job);
+            return rate_reached(job, false);
         if (!esp_link_can_baud(job->link, job->target_baud)) {
             flash_job_log(job, LOG_WARNING, "the adapter can't do %u baud", job->target_baud);
             if (!ladder_below(job->target_baud))
@@ -118,7 +119,7 @@ enum step flash_reply_raise_baud(struct flash_job *job, enum esp_outcome outcome
         return STEP_AGAIN;
     case RATE_PROBE:
         if (outcome == ESP_OK && reply->value == ESP_MAGIC_ESP32)
-            return rate_reached(job);
+            return rate_reached(job, true);
         if (outcome == ESP_LOST || outcome == ESP_REBOOTED || job->attempts + 1 == RATE_PROBES)
             return rate_failed(job, outcome);
         ladder_note_error(&job->status.ladder, job->target_baud);
