@@ -82,13 +82,13 @@ class Skip(Exception):
     """A test that can't be run here; says why."""
 
 
-default_stub = "off"
-
-
 def use_loader(word):
     """Of the benches from now on that name none: "rom", "stub", "legacy", or None for the environment's."""
     global default_stub
     default_stub = STUBS[word or ("stub" if os.environ.get("WIPYD_STUB") == "on" else "rom")]
+
+
+use_loader(None)
 
 
 def takes(seconds, limit=None):
