@@ -64,6 +64,11 @@ uint64_t link_wire_ms(const struct esp_link *link, size_t bytes) {
     return (uint64_t)bytes * 10 * 1000 / serial_port_baud(link->port) + 1;
 }
 
+/* A quarter more than the wire needs: drivers queue, hosts are busy. */
+static uint64_t time_limit(const struct esp_link *link) {
+    return link->request.timeout_ms + link_wire_ms(link, link->tx[link->tx_now].size) * 5 / 4;
+}
+
 /* Frames request, if that was not done ahead, and hands it to the port. False: it could not even be begun. */
 static bool send_request(struct esp_link *link, const struct esp_request *request,
                          size_t n_extra_delimiters) {
@@ -74,8 +79,7 @@ static bool send_request(struct esp_link *link, const struct esp_request *reques
     else if (!link_frame_build(&link->tx[link->tx_now], request, n_extra_delimiters))
         return false;
     ahead->is_ready = false;
-    /* A quarter more than the wire needs: drivers queue, hosts are busy. */
-    link_start_timer(link, request->timeout_ms + link_wire_ms(link, link->tx[link->tx_now].size) * 5 / 4);
+    link_start_timer(link, time_limit(link));
     return serial_port_write(link->port, link->tx[link->tx_now].bytes, link->tx[link->tx_now].size) == 0;
 }
 
@@ -323,11 +327,13 @@ static void next_reset_step(struct esp_link *link) {
     link_start_timer(link, step->hold_ms);
 }
 
-/* A loop that was held up runs its timers before it reads: what came in time must not be told as missing. */
+/* A loop that was held up runs its timers before it reads: what came in time must not be told as missing. And
+ * what the driver had no room for has not been sent meanwhile: its time begins now. Once: is_late. */
 static bool reads_first(struct esp_link *link) {
     if (link->is_late || uv_now(link->loop) <= link->due + LATE)
         return false;
-    link->is_late = uv_timer_start(&link->timer, on_timer, 1, 0) == 0;
+    link->is_late =
+        uv_timer_start(&link->timer, on_timer, link->state == SENDING ? time_limit(link) : 1, 0) == 0;
     return link->is_late;
 }
 
