@@ -8,8 +8,8 @@ Real wipyd, real wipysim (without pacing, which the noise doesn't depend on), [f
 its own (wrong, lost or late bytes, 10^-7 to 10^-4 a byte) at and above a rate; 115200 is clean everywhere. In each round
 every slot gets another blank board, which is flashed and compared byte by byte. Then, per slot: jobs done, from which
 board on the beginning was right, how often it changed, and the rates that the boards began with. Exits with 1 unless
-all three hold: 99.9 % of all jobs are done, and their flash is right; the second board at a slot begins with a rate that
-works there; the beginning goes up again only to try a higher rate, ever more seldom.
+all three hold: 99.9 % of all jobs are done, and their flash is right; two boards are enough for a slot to begin with a rate
+that works there, one where a rate is hopeless; and it begins higher again only to try that, ever more seldom.
 
 Jobs by the thousand, over a line that is only computed: tests/unit/test_rate_noise.c.
 """
@@ -132,7 +132,7 @@ def verdict(slots):
     rows = [("success", len(failures) <= n_jobs * (1 - SUCCESS),
              f"{n_jobs - len(failures)} of {n_jobs} jobs ({100 * (1 - len(failures) / n_jobs):.2f} %), "
              f"wanted {100 * SUCCESS} %", failures)]
-    for what, judge in ("settled at the second board", Slot.unsettled), ("no oscillation", Slot.restless):
+    for what, judge in ("settled within two boards", Slot.unsettled), ("no oscillation", Slot.restless):
         wrong = [f"{slot.noise} from {slot.at}: {judge(slot)}" for slot in slots if judge(slot)]
         rows.append((what, not wrong, f"{len(slots) - len(wrong)} of {len(slots)} slots", wrong))
     return rows

@@ -12,9 +12,15 @@
 
 /* Silicon Labs: the ids that the kernel's cp210x driver knows as theirs. FTDI: the driver's defaults. Pycom's
  * carriers: facts/pycom.md 4.2 and 4.3; those in DFU mode have other ids and no tty.
- * Rates, facts/esp32-serial-protocol.md 3: FTDI to 3 M; CP2102 to 921600 out of a table, and CP2104 and
- * CP2102N may have its ids; the CP2102N's own id to 3 M; CP2105's first port to 921600 (its datasheet: the
- * standard one), CP2108 to 2 M (its datasheet); the PIC reads at 230400 at most (facts/pycom.md 4.2). */
+ * Rates, facts/esp32-serial-protocol.md 3, and:
+ * - CP2102: 921600 is the highest row of AN205 rev. 0.3, table 1. CP2104 and CP2102N may have its ids, and do
+ *   2 M (CP2104 datasheet rev. 1.1, 6.1) and 3 M.
+ * - CP2105: interface 0, the enhanced one, does 2 M, interface 1, the standard one, 921600; the ids don't say
+ *   which. CP2108: 2 M. Both by Linux's cp210x.c, cp210x_init_max_speed(), and OpenBSD's uslcom(4); their
+ *   datasheets were not at hand.
+ * - FT-X: 300 to 3 M (FT231X datasheet, FT_000565). FT232R the same. FT232H (FT_000288), FT2232H and FT4232H
+ *   have a clock of 120 MHz instead of 48 MHz, and do more than a stub is asked for.
+ * - The PIC reads at 230400 at most (facts/pycom.md 4.2). */
 static const struct usb_adapter adapters[] = {
     { SILICON_LABS, 0xea60, "CP2102/CP2104", 921600, NULL },
     { SILICON_LABS, 0xea61, "CP210x", 921600, NULL },
