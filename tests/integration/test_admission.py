@@ -9,7 +9,8 @@ HOLD = "on=FLASH_BEGIN do=delay-reply,1500", "on=DEFL_BEGIN do=delay-reply,1500"
 
 def usb_bench(config, n=4, download=True):
     flash = lived_in_flash(4 * MB)
-    return Bench([dict(flash=flash, download=download) for _ in range(n)], usb=True, connect_timeout=30,
+    boards = [dict(flash=flash, download=download, options=("--fast", "--mac", f"30:ae:a4:00:01:{i:02x}")) for i in range(n)]
+    return Bench(boards, usb=True, connect_timeout=30,
                  config=f"[boards]\npolicy = ask\nsettle = 0\nlisten = 100\nsyncs = 1\n[flash]\n{config}")
 
 
