@@ -152,13 +152,15 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *userdata, voi
     }
     if (!s)
         s = new_socket(http, fd);
-    if (!s)
-        return -1;
     if (what & CURL_POLL_IN)
         events |= UV_READABLE;
     if (what & CURL_POLL_OUT)
         events |= UV_WRITABLE;
-    return uv_poll_start(&s->poll, events, on_poll) < 0 ? -1 : 0;
+    /* A socket that isn't watched costs its transfer, which runs out of time. An error from here would end
+     * all, and those to come: curl gives up for good. */
+    if (!s || uv_poll_start(&s->poll, events, on_poll) < 0)
+        log_warning("HTTP: a connection can't be watched: no memory");
+    return 0;
 }
 
 /* ---- asking ---------------------------------------------------------------------------------- */
