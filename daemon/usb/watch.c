@@ -175,9 +175,10 @@ static int read_device(struct usb_watch *watch, struct udev_device *device, stru
     *ret = NULL;
     if (!is_our_name(udev_device_get_sysname(device)) || !node)
         return 0;
+    errno = 0;
     usb = udev_device_get_parent_with_subsystem_devtype(device, "usb", "usb_device");
     if (!usb || !read_id(usb, "idVendor", &vendor) || !read_id(usb, "idProduct", &product))
-        return 0;
+        return errno == ENOMEM ? -ENOMEM : 0;
     adapter = usb_adapter_find(watch->config, vendor, product, &configured);
     if (!adapter)
         return 0;
@@ -484,7 +485,7 @@ int usb_watch_new(struct usb_watch **ret, uv_loop_t *loop, const struct config *
     watch->events = events;
     watch->userdata = userdata;
     r = open_monitor(watch);
-    if (r == -ENOMEM) {
+    if (r == -ENOMEM || r == -ENOBUFS || r == -EMFILE || r == -ENFILE) { /* another start may be luckier */
         watch_free(watch);
         return r;
     }
