@@ -100,6 +100,8 @@ enum exit_code bus_daemon_gone(const struct client *client, const char *story) {
 enum exit_code bus_bad_message(const struct client *client, int r) {
     cleanup(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
 
+    if (r == -ENOMEM)
+        return failure_known(client, WIPYD_ERROR_NO_MEMORY, NULL);
     sd_bus_error_set_errno(&error, r);
     return failure_report(client, &(struct failure) {
                                       .exit_code = EXIT_FAILED,

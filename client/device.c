@@ -1,5 +1,6 @@
 #include "client/device.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -53,8 +54,11 @@ char *device_now(const struct device *device, char *buffer, size_t n) {
 
 bool device_name_of(const char *path, char *buffer, size_t n) {
     cleanup(free_p) char *name = NULL;
+    int r = sd_bus_path_decode(path, WIPYD_DEVICE_PATH, &name);
 
-    if (sd_bus_path_decode(path, WIPYD_DEVICE_PATH, &name) <= 0)
+    if (r == -ENOMEM)
+        text_no_memory();
+    if (r <= 0)
         return false;
     snprintf(buffer, n, "%s", name);
     return true;

@@ -9,11 +9,30 @@
 
 #include "client/text.h"
 
+/* yajl writes through NULL where these give it. */
+static void *take_more(void *userdata, void *old, size_t size) {
+    void *block = realloc(old, size);
+
+    (void)userdata;
+    if (!block)
+        text_no_memory();
+    return block;
+}
+
+static void *take(void *userdata, size_t size) {
+    return take_more(userdata, NULL, size);
+}
+
+static void give_back(void *userdata, void *block) {
+    (void)userdata;
+    free(block);
+}
+
 void json_begin(struct json *json, enum json_mode mode) {
-    json->generator = yajl_gen_alloc(NULL);
+    static const yajl_alloc_funcs functions = { take, take_more, give_back, NULL };
+
+    json->generator = yajl_gen_alloc(&functions);
     json->status = yajl_gen_status_ok;
-    if (!json->generator)
-        return;
     yajl_gen_config(json->generator, yajl_gen_beautify, mode == JSON_PRETTY);
     yajl_gen_config(json->generator, yajl_gen_indent_string, "  ");
     yajl_gen_config(json->generator, yajl_gen_validate_utf8, 1);
@@ -23,7 +42,7 @@ int json_print(struct json *json) {
     const unsigned char *text = NULL;
     size_t length = 0;
 
-    if (json->generator && json->status == yajl_gen_status_ok)
+    if (json->status == yajl_gen_status_ok)
         json->status = yajl_gen_get_buf(json->generator, &text, &length);
     if (length) {
         fwrite(text, 1, length, stdout);

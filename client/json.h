@@ -9,7 +9,7 @@
 #include "client/client.h"
 
 struct json {
-    yajl_gen generator; /* NULL: no memory */
+    yajl_gen generator; /* NULL: dropped */
     yajl_gen_status status;
 };
 

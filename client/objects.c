@@ -66,7 +66,12 @@ static int read_object(struct objects *objects, sd_bus_message *m) {
     return r < 0 ? r : sd_bus_message_exit_container(m);
 }
 
-static int read_objects(struct objects *objects, sd_bus_message *m) {
+/* Every struct begins with its path. */
+static int by_path(const void *a, const void *b) {
+    return strverscmp(*(char *const *)a, *(char *const *)b);
+}
+
+int objects_read(struct objects *objects, sd_bus_message *m) {
     int r = sd_bus_message_enter_container(m, 'a', "{oa{sa{sv}}}");
 
     if (r < 0)
@@ -78,12 +83,13 @@ static int read_objects(struct objects *objects, sd_bus_message *m) {
         if (r < 0)
             return r;
     }
-    return r < 0 ? r : sd_bus_message_exit_container(m);
-}
+    for (size_t i = 0; i < N_KINDS; i++) {
+        struct list *list = list_of(objects, i);
 
-/* Every struct begins with its path. */
-static int by_path(const void *a, const void *b) {
-    return strverscmp(*(char *const *)a, *(char *const *)b);
+        if (list->n)
+            qsort(list->items, list->n, kinds[i].interface->size, by_path);
+    }
+    return r < 0 ? r : sd_bus_message_exit_container(m);
 }
 
 enum exit_code objects_load(const struct client *client, struct objects *objects) {
@@ -97,16 +103,8 @@ enum exit_code objects_load(const struct client *client, struct objects *objects
         code = bus_call(client, call, &reply);
     if (code != EXIT_DONE)
         return code;
-    r = read_objects(objects, reply);
-    if (r < 0)
-        return bus_bad_message(client, r);
-    for (size_t i = 0; i < N_KINDS; i++) {
-        struct list *list = list_of(objects, i);
-
-        if (list->n)
-            qsort(list->items, list->n, kinds[i].interface->size, by_path);
-    }
-    return EXIT_DONE;
+    r = objects_read(objects, reply);
+    return r < 0 ? bus_bad_message(client, r) : EXIT_DONE;
 }
 
 void objects_clear(struct objects *objects) {

@@ -15,6 +15,8 @@ struct objects {
 };
 
 must_check enum exit_code objects_load(const struct client *client, struct objects *objects);
+/* The same of what GetManagedObjects has answered, and silent: a negative errno. */
+must_check int objects_read(struct objects *objects, sd_bus_message *m);
 void objects_clear(struct objects *objects);
 /* NULL when the path (or the MAC) is none of them. */
 const struct device *objects_device(const struct objects *objects, const char *path);

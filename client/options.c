@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "client/failure.h"
+#include "client/text.h"
 
 enum option_id {
     ID_BAUD,
@@ -209,7 +210,7 @@ __attribute__((format(printf, 2, 3))) static void mistake(struct parse *parse, c
         return;
     va_start(arguments, format);
     if (vasprintf(&parse->mistake, format, arguments) < 0)
-        parse->mistake = NULL;
+        text_no_memory();
     va_end(arguments);
 }
 

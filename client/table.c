@@ -15,13 +15,17 @@ static const struct {
     { "differs", "yellow" },  { "unplugged", "yellow" }, { "interrupted", "yellow" },
 };
 
+static void *must(void *made) {
+    if (!made)
+        text_no_memory();
+    return made;
+}
+
 void table_open(struct table *table, const struct client *client, const struct table_column *columns,
                 size_t n_columns) {
     *table = (struct table) { .columns = columns, .n_columns = n_columns };
     scols_init_debug(0);
-    table->scols = scols_new_table();
-    if (!table->scols)
-        return;
+    table->scols = must(scols_new_table());
     scols_table_enable_noheadings(table->scols, client->options.no_legend);
     scols_table_enable_colors(table->scols, terminal_has_colours(stdout));
     if (terminal_is_paged()) {
@@ -33,7 +37,7 @@ void table_open(struct table *table, const struct client *client, const struct t
                     : columns[i].kind == TABLE_ELASTIC ? SCOLS_FL_TRUNC
                                                        : 0;
 
-        scols_table_new_column(table->scols, columns[i].title, 0, flags);
+        must(scols_table_new_column(table->scols, columns[i].title, 0, flags));
     }
 }
 
@@ -41,8 +45,7 @@ void table_open_facts(struct table *table, const struct client *client) {
     static const struct table_column columns[] = { { "WHAT", TABLE_LEFT }, { "VALUE", TABLE_LEFT } };
 
     table_open(table, client, columns, sizeof(columns) / sizeof(columns[0]));
-    if (table->scols)
-        scols_table_enable_noheadings(table->scols, 1);
+    scols_table_enable_noheadings(table->scols, 1);
 }
 
 static void colour(struct libscols_line *line, size_t column, const char *text) {
@@ -54,23 +57,22 @@ static void colour(struct libscols_line *line, size_t column, const char *text) 
 }
 
 void table_row(struct table *table, const char *const texts[]) {
-    struct libscols_line *line = table->scols ? scols_table_new_line(table->scols, NULL) : NULL;
+    struct libscols_line *line = must(scols_table_new_line(table->scols, NULL));
 
-    for (size_t i = 0; line && i < table->n_columns; i++) {
-        char *text = strdup(text_or_dash(texts[i]));
+    for (size_t i = 0; i < table->n_columns; i++) {
+        char *text = must(strdup(text_or_dash(texts[i])));
 
-        if (!text)
-            return;
         text_clean(text);
         if (table->columns[i].kind == TABLE_STATE)
             colour(line, i, text);
-        scols_line_refer_data(line, i, text); /* takes ownership */
+        if (scols_line_refer_data(line, i, text) < 0) /* takes ownership */
+            text_no_memory();
     }
 }
 
 void table_close(struct table *table) {
-    if (table->scols && !scols_table_is_empty(table->scols))
-        scols_print_table(table->scols);
+    if (!scols_table_is_empty(table->scols) && scols_print_table(table->scols) < 0)
+        text_no_memory();
     scols_unref_table(table->scols);
     table->scols = NULL;
 }

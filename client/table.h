@@ -20,7 +20,7 @@ struct table_column {
 struct table {
     const struct table_column *columns; /* borrowed */
     size_t n_columns;
-    struct libscols_table *scols; /* NULL: no memory */
+    struct libscols_table *scols;
 };
 
 void table_open(struct table *table, const struct client *client, const struct table_column *columns,

@@ -9,6 +9,7 @@
 #include <wchar.h>
 #include <wctype.h>
 
+#include "client/failure.h"
 #include "client/terminal.h"
 
 static const char *const escapes[TEXT_STYLE_COUNT] = {
@@ -86,13 +87,19 @@ size_t text_cut(char *text, size_t columns) {
     return columns ? used + 1 : 0;
 }
 
+void text_no_memory(void) {
+    fflush(stdout);
+    fprintf(stderr, "wipyctl: %s\n", wipyd_error_sentence(WIPYD_ERROR_NO_MEMORY));
+    exit(EXIT_FAILED);
+}
+
 __attribute__((format(printf, 4, 0))) static void put(FILE *stream, enum text_style style, const char *end,
                                                       const char *format, va_list arguments) {
     const char *escape = terminal_has_colours(stream) ? escapes[style] : NULL;
     char *text;
 
     if (vasprintf(&text, format, arguments) < 0)
-        return;
+        text_no_memory();
     text_clean(text);
     fprintf(stream, "%s%s%s%s", escape ? escape : "", text, escape ? "\033[0m" : "", end);
     free(text);

@@ -26,6 +26,10 @@ __attribute__((format(printf, 3, 4))) void text_put(FILE *stream, enum text_styl
 __attribute__((format(printf, 3, 4))) void text_line(FILE *stream, enum text_style style, const char *format,
                                                      ...);
 
+/* Says that there isn't enough memory, on stderr, and ends the program: what it was at can't be told any
+ * more. */
+_Noreturn void text_no_memory(void);
+
 /* Replaces, in place, every character that the locale can't print, and every control or direction character.
  */
 void text_clean(char *text);

@@ -31,7 +31,7 @@ void doctor_tell(struct doctor *doctor, enum doctor_state state, const char *wha
     r = vasprintf(&text, format, arguments);
     va_end(arguments);
     if (r < 0)
-        text = NULL;
+        text_no_memory();
     doctor->n[state]++;
     if (doctor->json) {
         json_map_begin(doctor->json);
@@ -40,13 +40,13 @@ void doctor_tell(struct doctor *doctor, enum doctor_state state, const char *wha
         json_string(doctor->json, "state");
         json_string(doctor->json, states[state].word);
         json_string(doctor->json, "text");
-        json_string(doctor->json, text ? text : "");
+        json_string(doctor->json, text);
         json_string(doctor->json, "cure");
         json_string(doctor->json, cure ? cure : "");
         json_map_end(doctor->json);
     } else if (state != DOCTOR_OK || !doctor->client->options.quiet) {
         text_put(stdout, states[state].style, "%-7s", states[state].word);
-        text_line(stdout, TEXT_PLAIN, "  %-12s  %s", what, text ? text : "");
+        text_line(stdout, TEXT_PLAIN, "  %-12s  %s", what, text);
         if (cure)
             text_line(stdout, TEXT_PLAIN, "%25s%s", "", cure);
     }
@@ -96,7 +96,13 @@ static void check_daemon(struct doctor *doctor) {
     }
     if (r >= 0)
         r = object_read(&manager_interface, &doctor->manager, WIPYD_ROOT_PATH, reply, &seen);
-    doctor->has_daemon = r >= 0 && objects_load(client, &doctor->objects) == EXIT_DONE;
+    reply = sd_bus_message_unref(reply);
+    if (r >= 0)
+        r = sd_bus_call_method(client->bus, WIPYD_BUS_NAME, WIPYD_ROOT_PATH,
+                               "org.freedesktop.DBus.ObjectManager", "GetManagedObjects", &error, &reply, "");
+    if (r >= 0)
+        r = objects_read(&doctor->objects, reply);
+    doctor->has_daemon = r >= 0;
     if (doctor->has_daemon)
         doctor_tell(doctor, DOCTOR_OK, "daemon", NULL, "wipyd %s runs", doctor->manager.version);
     else

@@ -8,6 +8,8 @@
 #include "client/failure.h"
 #include "proto/names.h"
 
+#define LOOK_US 5000000u
+
 static int on_interrupt(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {
     (void)source, (void)info;
     watch_over(userdata, WATCH_INTERRUPTED);
@@ -99,8 +101,11 @@ enum exit_code watch_objects(struct watch *watch, sd_bus_message_handler_t on_ch
 
 int watch_run(struct watch *watch) {
     while (!watch->over) {
-        int r = sd_event_run(watch->event, UINT64_MAX);
+        int r = sd_event_run(watch->event, LOOK_US);
 
+        /* sd-event drops the bus for good where the kernel has once refused to watch it. */
+        if (r == 0)
+            r = sd_bus_process(watch->client->bus, NULL);
         if (r < 0)
             watch_over(watch, r);
     }
