@@ -1,11 +1,14 @@
-// libfaults.so, preloaded into wipyd or wipyctl: one call of memory or of the system fails once.
+// libfaults.so, preloaded into wipyd, wipyctl or a unit program: one call of memory or of the system fails
+// once.
 //
 // A site is a function of the C library and the innermost return address inside the program itself, so that
-// what a library does counts for the line of ours that called it.
-// - WIPYD_FAULTS_LOG=FILE: each site once, when it is first met, as "site malloc 1a2b3"; "struck" when the
-// fault was
-//   dealt; "abort LIBRARY" when a library gives up.
-// - WIPYD_FAULT="malloc 1a2b3 12": this function fails at this site with this errno, once.
+// what a library does counts for the line of ours that called it. WIPYD_FAULTS names a folder, and is not
+// handed down:
+// - control: struct control below, written by the tests while the program runs.
+// - told: each site once an epoch, when it is first met, as "site EPOCH malloc 1a2b3"; "abort LIBRARY 1a2b3"
+// when
+//   somebody gives up. Of unit programs, once the fault was dealt: "assertion FILE:LINE" or "passed"; both
+//   end them.
 #include <dlfcn.h>
 #include <errno.h>
 #include <execinfo.h>
@@ -29,30 +32,44 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#define SITES_MAX  4096
+#define SITES_MAX  16384
 #define FRAMES_MAX 48
+
+enum mode { OFF, RECORD, ARMED };
+
+struct control { // faults.py has the same
+    _Atomic uint32_t mode, epoch, n_struck;
+    int32_t error;
+    uint64_t site;
+    char name[32];
+};
 
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *old, size_t size);
 
+static struct control *control;
 static uintptr_t first, last, base;
-static int log_fd = -1;
-static char wanted_name[32];
-static uintptr_t wanted_site;
-static int wanted_errno;
-static atomic_bool is_ready, is_struck;
+static int told_fd = -1;
 static __thread bool is_inside __attribute__((tls_model("initial-exec")));
 
 static struct {
-    _Atomic(const char *) name;
+    const char *name;
     uintptr_t site;
+    uint32_t epoch;
 } sites[SITES_MAX];
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
-static void say(const char *text) {
-    if (log_fd >= 0)
-        (void)!syscall(SYS_write, log_fd, text, strlen(text));
+__attribute__((format(printf, 1, 2))) static void say(const char *format, ...) {
+    char line[400];
+    va_list args;
+    int n;
+
+    va_start(args, format);
+    n = vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    if (told_fd >= 0)
+        (void)!syscall(SYS_write, told_fd, line, n < (int)sizeof line ? n : (int)sizeof line - 1);
 }
 
 static int on_object(struct dl_phdr_info *info, size_t size, void *userdata) {
@@ -66,88 +83,93 @@ static int on_object(struct dl_phdr_info *info, size_t size, void *userdata) {
     return 1; // the program comes first
 }
 
-__attribute__((constructor)) static void start(void) {
-    const char *path = getenv("WIPYD_FAULTS_LOG"), *fault = getenv("WIPYD_FAULT");
-    void *frames[FRAMES_MAX];
-    unsigned long site;
+// Beyond what a program closes by number.
+static int open_high(const char *folder, const char *name, int flags) {
+    char path[300];
+    int fd, high;
 
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    fd = (int)syscall(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC, 0600);
+    high = (int)syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 400);
+    syscall(SYS_close, fd);
+    return high;
+}
+
+__attribute__((constructor)) static void start(void) {
+    const char *folder = getenv("WIPYD_FAULTS");
+    void *frames[FRAMES_MAX], *page;
+    int fd;
+
+    if (!folder)
+        return;
     dl_iterate_phdr(on_object, NULL);
-    if (path) {
-        log_fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-        log_fd = fcntl(log_fd, F_DUPFD_CLOEXEC, 400);
-    }
-    if (fault && sscanf(fault, "%31s %lx %d", wanted_name, &site, &wanted_errno) == 3)
-        wanted_site = site;
+    told_fd = open_high(folder, "told", O_WRONLY | O_CREAT | O_APPEND);
+    fd = open_high(folder, "control", O_RDWR);
+    page = (void *)syscall(SYS_mmap, NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    syscall(SYS_close, fd);
+    unsetenv("WIPYD_FAULTS");
     is_inside = true;
     backtrace(frames, FRAMES_MAX); // loads what it needs
     is_inside = false;
-    atomic_store(&is_ready, true);
+    if (page != MAP_FAILED)
+        control = page;
 }
 
 static void note(const char *name, uintptr_t site) {
-    char line[80];
     size_t at = (site * 31 + (uintptr_t)name) % SITES_MAX;
-    bool is_new = false;
+    uint32_t epoch = control->epoch;
+    bool is_new;
 
     pthread_mutex_lock(&mutex);
     while (sites[at].name && (sites[at].name != name || sites[at].site != site))
         at = (at + 1) % SITES_MAX;
-    if (!sites[at].name) {
-        sites[at].site = site;
-        sites[at].name = name;
-        is_new = true;
-    }
+    is_new = !sites[at].name || sites[at].epoch != epoch;
+    sites[at].site = site;
+    sites[at].name = name;
+    sites[at].epoch = epoch;
     pthread_mutex_unlock(&mutex);
-    if (is_new) {
-        snprintf(line, sizeof line, "site %s %lx\n", name, (unsigned long)site);
-        say(line);
-    }
+    if (is_new)
+        say("site %u %s %lx\n", epoch, name, (unsigned long)site);
+}
+
+// The innermost return address in the program, or 0.
+static uintptr_t find_site(void) {
+    void *frames[FRAMES_MAX];
+    int n = backtrace(frames, FRAMES_MAX);
+
+    for (int i = 1; i < n; i++)
+        if ((uintptr_t)frames[i] >= first && (uintptr_t)frames[i] < last)
+            return (uintptr_t)frames[i] - base;
+    return 0;
 }
 
 // Whether this call is to fail; errno is set then.
 static bool fails(const char *name) {
-    void *frames[FRAMES_MAX];
     bool strikes = false;
-    int n, old = errno;
+    int old = errno, error = 0;
+    uint32_t armed = ARMED;
+    uintptr_t site;
 
-    if (!atomic_load(&is_ready) || is_inside || log_fd < 0 ||
-        (*wanted_name && strcmp(name, wanted_name) != 0) || (*wanted_name && atomic_load(&is_struck)))
+    if (!control || is_inside || control->mode == OFF ||
+        (control->mode == ARMED && strcmp(name, control->name) != 0))
         return false;
     is_inside = true;
-    n = backtrace(frames, FRAMES_MAX);
-    for (int i = 1; i < n; i++)
-        if ((uintptr_t)frames[i] >= first && (uintptr_t)frames[i] < last) {
-            uintptr_t site = (uintptr_t)frames[i] - base;
-
-            if (!*wanted_name)
-                note(name, site);
-            else if (site == wanted_site && !atomic_exchange(&is_struck, true))
-                strikes = true;
-            break;
-        }
-    if (strikes)
-        say("struck\n");
+    site = find_site();
+    if (site && control->mode == RECORD) {
+        note(name, site);
+    } else if (site && site == control->site) {
+        error = control->error;
+        strikes = atomic_compare_exchange_strong(&control->mode, &armed, OFF);
+        control->n_struck += strikes;
+    }
     is_inside = false;
-    errno = strikes ? wanted_errno : old;
+    errno = strikes ? error : old;
     return strikes;
-}
-
-void *malloc(size_t size) {
-    return fails("malloc") ? NULL : __libc_malloc(size);
-}
-
-void *calloc(size_t n, size_t size) {
-    return fails("calloc") ? NULL : __libc_calloc(n, size);
-}
-
-void *realloc(void *old, size_t size) {
-    return fails("realloc") ? NULL : __libc_realloc(old, size);
 }
 
 void abort(void) {
     void *frames[FRAMES_MAX];
     Dl_info info;
-    char line[300];
     int n;
 
     is_inside = true;
@@ -155,8 +177,7 @@ void abort(void) {
     for (int i = 1; i < n; i++)
         if (dladdr(frames[i], &info) && !strstr(info.dli_fname, "libc.so") &&
             !strstr(info.dli_fname, "libfaults")) {
-            snprintf(line, sizeof line, "abort %s\n", info.dli_fname);
-            say(line);
+            say("abort %s %lx\n", info.dli_fname, (unsigned long)find_site());
             break;
         }
     signal(SIGABRT, SIG_DFL);
@@ -170,6 +191,62 @@ void abort(void) {
         void *symbol = dlsym(RTLD_NEXT, #name);                                                              \
         memcpy(&next, &symbol, sizeof next);                                                                 \
     }
+// Not __libc_malloc() itself: a sanitizer's comes after ours. That one only while dlsym() is at work.
+#define MEMORY(type, name, parameters, arguments)                                                            \
+    void *name parameters {                                                                                  \
+        static type next;                                                                                    \
+        static __thread bool is_sought __attribute__((tls_model("initial-exec")));                           \
+        void *symbol;                                                                                        \
+        if (!next) {                                                                                         \
+            if (is_sought)                                                                                   \
+                return __libc_##name arguments;                                                              \
+            is_sought = true;                                                                                \
+            symbol = dlsym(RTLD_NEXT, #name);                                                                \
+            memcpy(&next, &symbol, sizeof next);                                                             \
+            is_sought = false;                                                                               \
+        }                                                                                                    \
+        return fails(#name) ? NULL : next arguments;                                                         \
+    }
+
+typedef void *(*malloc_fn)(size_t);
+typedef void *(*calloc_fn)(size_t, size_t);
+typedef void *(*realloc_fn)(void *, size_t);
+MEMORY(malloc_fn, malloc, (size_t size), (size))
+MEMORY(calloc_fn, calloc, (size_t n, size_t size), (n, size))
+MEMORY(realloc_fn, realloc, (void *old, size_t size), (old, size))
+
+// ---- cmocka: the first word after the fault was dealt is the last ----
+
+static bool is_dealt(void) {
+    return control && control->n_struck > 0;
+}
+
+void _fail(const char *file, int line);
+void _fail(const char *file, int line) {
+    NEXT(_fail)
+    if (is_dealt()) {
+        say("assertion %s:%d\n", file, line);
+        _exit(0);
+    }
+    next(file, line);
+}
+
+void print_message(const char *format, ...);
+void print_message(const char *format, ...) {
+    char text[1000];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (is_dealt() && !strncmp(text, "ok ", 3)) {
+        say("passed\n");
+        exit(0); // a sanitizer looks for leaks now
+    }
+    fputs(text, stdout);
+    fflush(stdout);
+}
+
 #define WRAP(type, name, parameters, arguments)                                                              \
     type name parameters {                                                                                   \
         NEXT(name)                                                                                           \

@@ -1,206 +1,161 @@
 #!/usr/bin/env python3
-"""Every call for memory and of the system that wipyd makes fails once, at each place in the program that makes it.
+"""Every call for memory and of the system fails once, at each place in our programs that makes it: see faults_shim.c.
 
-    run.py [--sites N] [--seed N] [-k PATTERN]
+    run.py [--sites N] [--seed N] [--workers N] [--seconds S] [-k PATTERN] [daemon] [client] [unit]
 
-A first run records the sites that a workload meets (start, plug, import, flash, history, backups, policy, look, cancel,
-poll, stop); then the workload runs once for each, and that one call fails there once with an errno that it may have. The
-daemon must not crash, must answer or refuse with an error of its own, and afterwards a flash must be done and the daemon end
-well. It may end with a sentence at start, and when it has lost the bus: then the next one does the flash.
---sites: so many of them, chosen by the seed, which is printed. It ends with "N passed, N failed".
+A first run records the sites that are met; then each fails once, with each errno that its call may have (faults.py).
+
+daemon  wipyd in a day's work (daemon.py). At start it comes up, or ends with a sentence that names what failed. Later it
+        lives: what met the fault is refused by an error with a sentence, or was done and is true; the same again, and a
+        flash that is compared byte by byte, work; no file stays open, no memory gathers.
+client  every verb of wipyctl (client.py): it fails with a sentence and an exit code, or its output is that without a fault.
+unit    the unit programs (unit.py): no signal, no word from a sanitizer; an assertion of the test may fail. Faults in
+        the tests' own lines are not dealt.
+
+--sites: so many cases of each, chosen by the seed, which is printed. --seconds: as many as begin within that time.
+-k: only cases whose line in the source, moment or program contains PATTERN. It ends with "N passed, N failed".
 """
 import argparse
-import concurrent.futures
+import collections
+import multiprocessing
 import os
+import queue
 import random
-import re
-import subprocess
+import shutil
 import sys
 import tempfile
-from pathlib import Path
+import time
+import traceback
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests/integration"))
-import harness  # noqa: E402
-from harness import BUILD, DEVICE, MB, SLOWNESS, Bench, DBusError, lived_in_flash  # noqa: E402
+import faults
+from faults import BUILD, MEMORY, Names, faults_of, harness
 
-MANAGER = "org.wipyd1.Manager"
-MEMORY = {"ENOMEM": 12}
-ERRORS = {
-    "read": (5, 4), "write": (28, 5), "pread": (5,), "pread64": (5,), "pwrite": (28,), "pwrite64": (28, 5), "fsync": (5,),
-    "fdatasync": (5,), "ftruncate": (28,), "rename": (28,), "renameat": (5,), "mkdir": (28,), "unlink": (5,), "unlinkat": (5,),
-    "fstat": (5,), "socket": (24,), "connect": (111,), "sendmsg": (11, 105), "recvmsg": (4, 12), "epoll_create1": (24,),
-    "epoll_ctl": (28,), "timerfd_create": (24,), "memfd_create": (24,), "pipe2": (24,), "getrandom": (11,), "mmap": (12,),
-    "tcsetattr": (5,), "ioctl": (5,), "fcntl": (22,), "open": (24, 13), "openat": (24, 28), "malloc": (12,), "calloc": (12,),
-    "realloc": (12,),
-}
-# Errors that a service's answer may have besides org.wipyd1.Error.*: sd-bus's own for an errno.
-BUS_ERRORS = re.compile(r"org\.wipyd1\.Error\.|org\.freedesktop\.DBus\.Error\.(NoMemory|IOError|Failed|FileNotFound|"
-                        r"LimitsExceeded|AccessDenied|NoReply|Disconnected|ServiceUnknown|UnknownObject|InvalidArgs)|"
-                        r"System\.Error\.E[A-Z]+")
+import client
+import daemon
+import unit
+
+PARTS = {"daemon": daemon, "client": client, "unit": unit}
 
 
-class Ended(Exception):
-    pass
 
 
-class FaultBench(Bench):
-    fault = None
-    is_struck_once = True
-
-    def preload(self, program):
-        environment = super().preload(program)
-        if not self.is_struck_once:
-            return environment
-        environment["LD_PRELOAD"] = ":".join([str(BUILD / "libfaults.so"), *filter(None, [environment.get("LD_PRELOAD")])])
-        environment["WIPYD_FAULTS_LOG"] = str(self.folder / "faults")
-        if self.fault:
-            environment["WIPYD_FAULT"] = self.fault
-        return environment
-
-    def told(self):
-        path = self.folder / "faults"
-        return path.read_text() if path.exists() else ""
-
-
-def lease(bench):
-    fd, = bench.bus.call(bench.device_path(), DEVICE, "Lease", "s", "mine")
-    os.close(fd)
-    harness.wait_for(lambda: bench.bus.get(bench.device_path(), DEVICE, "Lessee") == "", 10, "given back")
-
-
-def workload(bench):
-    """Each step may be refused; the daemon may not go away."""
-    package = bench.package("a.tar.gz", app_bytes=60_000)
-
-    def steps():
-        yield lambda: bench.import_firmware(package)
-        yield lambda: bench.bus.call("/org/wipyd1", MANAGER, "SetDefaultPolicy", "s", "ask")
-        yield lambda: bench.wait_job(bench.bus.call(bench.device_path(), DEVICE, "Flash", "a{sv}", {})[0], 20)
-        yield lambda: bench.bus.managed()
-        yield lambda: bench.bus.call("/org/wipyd1", MANAGER, "History", "a{sv}", {})
-        yield lambda: bench.bus.call("/org/wipyd1", MANAGER, "Decisions", "a{sv}", {})
-        yield lambda: bench.bus.call("/org/wipyd1", MANAGER, "ListBackups", "s", "")
-        yield lambda: bench.bus.call(bench.device_path(), DEVICE, "Explain")
-        yield lambda: bench.bus.call("/org/wipyd1", MANAGER, "Refresh")
-        yield lambda: lease(bench)
-        yield lambda: bench.bus.call(bench.start_flash(package), harness.JOB, "Cancel")
-
-    for step in steps():
+def work(part, plan, folder, cases, results):
+    """In a process of its own."""
+    harness._die_with_parent()
+    os.environ["WIPYD_TEST_FOLDER"] = folder
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    worker = part.Worker(plan)
+    case, number = None, None
+    while True:
         try:
-            step()
-        except DBusError as error:
-            assert BUS_ERRORS.match(error.name), error
-        except (OSError, EOFError, ConnectionError, TimeoutError, AssertionError) as problem:
-            if bench.wipyd.poll() is None:
-                raise
-            raise Ended from problem
-        if bench.wipyd.poll() is not None:
-            raise Ended
-
-
-def judge_end(bench, when):
-    """The daemon has ended by itself."""
-    code = bench.wipyd.wait(timeout=10)
-    log, told = bench.log(), bench.told()
-    bench.wipyd = None
-    if bench.connection:
-        bench.connection.close()
-        bench.connection = None
-    if library := re.search(r"abort (\S+)", told):
-        name = os.path.basename(library[1])
-        assert name.startswith("libuv"), f"{when}: abort() in {name}\n{log[-600:]}"
-        return f"libuv aborts"
-    assert code == 1, f"{when}: ended with {code}\n{log[-1200:]}"
-    last = log.rstrip().rsplit("\n", 1)[-1]
-    assert len(last) > 12, f"{when}: ended without a word"
-    return "ended with a sentence"
-
-
-def one(fault, folder):
-    """Gives (word, text). fault: None records the sites."""
-    os.environ["WIPYD_TEST_FOLDER"] = str(folder)
-    bench = FaultBench([dict(flash=lived_in_flash(4 * MB))], wipyd=False)
-    bench.fault = fault
-    word = "went on"
-    with bench:
+            number, case = cases.get(timeout=2)
+        except queue.Empty:
+            case = None
+        if case is None:
+            break
+        results.put(("began", number, os.getpid()))
         try:
+            word = worker.run(case)
+        except BaseException:
+            results.put(("failed", number, traceback.format_exc()))
+            worker.give_up()
+        else:
+            results.put(("passed", number, word))
+    try:
+        worker.end()
+    except BaseException:
+        results.put(("end", None, traceback.format_exc()))
+    results.put(("bye", None, os.getpid()))
+
+
+class Tally:
+    def __init__(self):
+        self.words, self.n_failed, self.n_passed = collections.Counter(), 0, 0
+
+    def fail(self, text, problem):
+        self.n_failed += 1
+        print(f"FAIL {text}\n" + "".join(f"     | {line[:1500]}\n" for line in problem.rstrip().splitlines()[-25:]), flush=True)
+
+    def passed(self, word):
+        self.n_passed += word != "not met"
+        self.words[word] += 1
+
+
+def run_part(name, part, arguments, tally, folder):
+    started = time.monotonic()
+    plan, cases = part.plan(arguments.pattern, arguments)
+    texts = part.texts(plan, cases)
+    if arguments.pattern:
+        chosen = [i for i, text in enumerate(texts) if arguments.pattern in text]
+        cases, texts = [cases[i] for i in chosen], [texts[i] for i in chosen]
+    n_all = len(cases)
+    order = list(range(n_all))
+    if arguments.sites:
+        order = random.Random(f"{arguments.seed} {name}").sample(order, min(arguments.sites, n_all))
+    n_memory, n_system = part.n_sites(plan)
+    print(f"{name}: {n_memory} allocation sites, {n_system} system-call sites; {n_all} cases, {len(order)} of them now; "
+          f"{time.monotonic() - started:.0f} s to find them", flush=True)
+    todo, results = multiprocessing.Queue(), multiprocessing.Queue()
+    for number in order:
+        todo.put((number, cases[number]))
+    workers = [multiprocessing.Process(target=work, args=(part, plan, folder, todo, results))
+               for _ in range(min(arguments.workers, max(1, len(order))))]
+    for worker in workers:
+        worker.start()
+    under_way, done, deadline = {}, set(), {}
+    while any(worker.is_alive() for worker in workers) or not results.empty():
+        if arguments.seconds and time.monotonic() - started > arguments.seconds:
             try:
-                bench.start_wipyd()
-            except AssertionError:
-                bench.wipyd.wait(timeout=10)
-                raise Ended from None
-            workload(bench)
-            bench.board.download()
-        except Ended:
-            word = judge_end(bench, fault)
-            bench.is_struck_once = False
-            bench.board.download()
-            bench.start_wipyd()
-        harness.wait_for(lambda: bench.bus.get(bench.device_path(), DEVICE, "Job") == "/", 20, "the last job is over")
-        bench.flash_well(bench.package("b.tar.gz", app_bytes=50_000, release="1.20.2.r4"))
-        if bench.fault and bench.is_struck_once:
-            bench.stop_wipyd()
-        told = bench.told()
-    if fault and "struck" not in told:
-        word = "not met again"
-    return word, told
-
-
-def in_a_child(fault):
-    """A process for each, so that one that hangs or dies is one."""
-    folder = tempfile.mkdtemp(prefix="wipyd-", dir="/tmp")
-    done = subprocess.run([sys.executable, __file__, "--one", fault or "-", "--folder", folder], capture_output=True, text=True,
-                          timeout=240 * SLOWNESS)
-    subprocess.run(["rm", "-rf", folder], check=False)
-    return fault, done.returncode, done.stdout, done.stderr
-
-
-def name_of(site):
-    """The line of ours."""
-    done = subprocess.run(["addr2line", "-f", "-s", "-e", str(BUILD / "wipyd"), hex(int(site, 16) - 1)], capture_output=True,
-                          text=True)
-    return " ".join(done.stdout.split("\n")[:2])
+                while True:
+                    todo.get_nowait()
+            except queue.Empty:
+                pass
+        try:
+            kind, number, value = results.get(timeout=1)
+        except queue.Empty:
+            continue
+        if kind == "began":
+            under_way[value] = number
+        elif kind == "passed":
+            done.add(number)
+            tally.passed(value)
+            if arguments.verbose:
+                print(f"ok   {texts[number]}: {value}", flush=True)
+        elif kind == "failed":
+            done.add(number)
+            tally.fail(texts[number], value)
+        elif kind == "end":
+            tally.fail(f"{name}: at the end", value)
+    for pid, number in under_way.items():
+        if number not in done:
+            tally.fail(texts[number], f"the worker {pid} has gone")
+    print(f"{name}: {len(done)} cases in {time.monotonic() - started:.0f} s", flush=True)
+    return n_memory, n_system
 
 
 def main():
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sites", type=int, default=0)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    parser.add_argument("--workers", type=int, default=2 * (os.cpu_count() or 1))
+    parser.add_argument("--seconds", type=int, default=0)
     parser.add_argument("-k", dest="pattern", default="")
-    parser.add_argument("--one", default="")
-    parser.add_argument("--folder", default="/tmp")
+    parser.add_argument("-v", dest="verbose", action="store_true")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []])
     arguments = parser.parse_args()
-    if arguments.one:
-        word, told = one(None if arguments.one == "-" else arguments.one, arguments.folder)
-        print(f"WORD {word}\n{told if arguments.one == '-' else ''}")
-        return 0
-    _, code, out, err = in_a_child(None)
-    if code:
-        print(out[-3000:], err[-3000:])
-        print("0 passed, 1 failed")
-        return 1
-    sites = sorted(set(re.findall(r"^site (\w+) ([0-9a-f]+)$", out, re.M)))
-    faults = [f"{name} {site} {number}" for name, site in sites for number in ERRORS[name]]
-    faults = [fault for fault in faults if re.search(arguments.pattern, fault)]
-    n_memory = sum(name.endswith("alloc") for name, _ in sites)
-    print(f"{len(sites)} sites, {n_memory} of memory; {len(faults)} faults; seed {arguments.seed}", flush=True)
-    if arguments.sites:
-        faults = random.Random(arguments.seed).sample(faults, min(arguments.sites, len(faults)))
-    words, n_failed = {}, 0
-    with concurrent.futures.ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
-        for fault, code, out, err in pool.map(in_a_child, faults):
-            word = re.search(r"^WORD (.*)$", out, re.M)
-            if code or not word:
-                n_failed += 1
-                print(f"FAIL {fault} {name_of(fault.split()[1])}\n{out[-2500:]}\n{err[-2500:]}", flush=True)
-            else:
-                words[word[1]] = words.get(word[1], 0) + 1
-                if word[1] != "went on":
-                    print(f"     {fault} {name_of(fault.split()[1])}: {word[1]}", flush=True)
-    print(", ".join(f"{n} {word}" for word, n in sorted(words.items())))
-    print(f"{len(faults) - n_failed} passed, {n_failed} failed")
-    return 1 if n_failed or not faults else 0
+    print(f"seed {arguments.seed}", flush=True)
+    tally, n_memory, n_system = Tally(), 0, 0
+    folder = tempfile.mkdtemp(prefix="wipyd-", dir="/tmp")
+    os.environ["WIPYD_TEST_FOLDER"] = folder
+    try:
+        for name in arguments.parts or PARTS:
+            memory, system = run_part(name, PARTS[name], arguments, tally, folder)
+            n_memory, n_system = n_memory + memory, n_system + system
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(", ".join(f"{n} {word}" for word, n in tally.words.most_common()))
+    print(f"{n_memory} allocation sites, {n_system} system-call sites; {tally.n_passed} passed, {tally.n_failed} failed")
+    return 1 if tally.n_failed or not tally.n_passed else 0
 
 
 if __name__ == "__main__":
