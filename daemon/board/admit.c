@@ -115,6 +115,8 @@ static bool admit_one(struct fleet *fleet) {
             return true;
         }
     }
+    if (!jobs || !needs)
+        return false; /* nobody waits */
     for (unsigned i = 0; i < fleet->n_jobs; i++)
         if (is_counted(fleet->jobs[i]))
             jobs[n++] = fleet->jobs[i];
