@@ -21,7 +21,8 @@ static bool is_within(uint32_t value, uint32_t least, uint32_t most) {
 static void check_config(const struct config *config) {
     must(config->state_directory);
     must(is_within(config->log_level, 3, 7));
-    must(is_within(config->baud, 9600, 4000000) && is_within(config->connect_timeout_s, 1, 3600));
+    must(!config->baud || is_within(config->baud, 9600, 4000000)); /* 0: auto */
+    must(is_within(config->connect_timeout_s, 1, 3600));
     must(is_within(config->attempts, 1, 100) && config->policy < BOARD_POLICY_COUNT);
     must(config->jobs <= 256 && config->usb_budget_k <= 100000);
     must(!config->stub || *config->stub == '/' || !strcmp(config->stub, "auto") ||
