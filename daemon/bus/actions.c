@@ -53,6 +53,13 @@ static int describe_device(struct service *service, sd_bus_message *message, con
     return 0;
 }
 
+/* 0: can't be told. */
+static uint32_t order_of(const char *release) {
+    uint32_t order;
+
+    return firmware_release_parse(release, &order) ? order : 0;
+}
+
 /* What the board holds as far as anybody knows; where nobody has looked, the board that was last seen in the
  * slot. 0: can't be told. */
 static uint32_t held_order(struct service *service, const struct fleet_device *device) {
@@ -60,10 +67,8 @@ static uint32_t held_order(struct service *service, const struct fleet_device *d
     const struct slot_record *slot = ledger ? ledger_slot(ledger, device->slot) : NULL;
     const char *mac = *device->board.mac ? device->board.mac : slot ? slot->mac : "";
     const struct board_record *known = ledger && *mac ? ledger_board(ledger, mac) : NULL;
-    const char *release = *device->board.release ? device->board.release : known ? known->release : "";
-    uint32_t order;
 
-    return firmware_release_parse(release, &order) ? order : 0;
+    return order_of(*device->board.release ? device->board.release : known ? known->release : "");
 }
 
 static int describe_flash(struct service *service, sd_bus_message *message, const void *object,
@@ -77,7 +82,7 @@ static int describe_flash(struct service *service, sd_bus_message *message, cons
         return r;
     record = fleet_flash_choice(service->fleet, device, &options);
     if (record) {
-        uint32_t order = firmware_record_order(record);
+        uint32_t order = order_of(record->release); /* the image's: a server may call it what it likes */
 
         COPY(ask->version, record->release);
         if (order && order < held_order(service, device) && !options.dry_run)

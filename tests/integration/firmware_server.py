@@ -44,6 +44,7 @@ import sys
 import threading
 import time
 import urllib.parse
+import zlib
 from collections import namedtuple
 from pathlib import Path
 
@@ -152,6 +153,36 @@ def _endless_headers(handler, _):
         pass
 
 
+def _raw(head, body):
+    """As it stands: for headers that no server should send."""
+    def answer(handler, package):
+        handler.status, handler.close_connection = 200, True
+        handler.server.owner.note_end(handler)
+        handler.raw(b"HTTP/1.1 200 OK\r\nConnection: close\r\n" + head + b"\r\n" + body)
+    return answer
+
+
+def _bomb(handler, _):
+    """50 MB in 50 KB, for a client that unpacks what it didn't ask to be packed."""
+    compressor = zlib.compressobj(9, zlib.DEFLATED, 31)
+    block = bytes(1 << 20)
+    handler.reply(200, b"".join(compressor.compress(block) for _ in range(50)) + compressor.flush(),
+                  {"Content-Type": "application/json", "Content-Encoding": "gzip"})
+
+
+def _slow_headers(handler, _):
+    handler.raw(b"HTTP/1.1 200 OK\r\nX-More: ")
+    while handler.raw(b"x") and not handler.wait(0.1):
+        pass
+
+
+def _drip(handler, _):
+    """Fast enough never to be called slow, and without an end; where there is a limit, its last bytes are never reached."""
+    handler.begin(200, {"Content-Type": "application/json"})
+    while handler.send(b" " * 200) and not handler.wait(0.05):
+        pass
+
+
 def _cut_answer(handler, package):
     data = json.dumps(handler.fields(package)).encode()
     handler.begin(200, {"Content-Type": "application/json", "Content-Length": str(len(data))})
@@ -200,11 +231,27 @@ ANSWERS = {
     "silent": _silent,
     "endless-headers": _endless_headers,
     "cut-answer": _cut_answer,
+    "gzip-bomb": _bomb,
+    "nested": _body(b"[" * 60_000),
+    "nested-objects": _body(b'{"a":' * 10_000 + b"1" + b"}" * 10_000),
+    "many-values": _body(b"[" + b"0," * 30_000 + b"0]"),
+    "long-number": _fields(intVersion=10 ** 400),
+    "no-utf8": _body(b'{"key": "wipy.wipy with esp32", "version": "\xff\xfe\x80"}'),
+    "escapes": _fields(version="1.20.9.r1\u001b[2J\nnotice all is well"),
+    "long-url": _fields(file="https://localhost/" + "x" * 50_000),
+    "length-negative": _raw(b"Content-Length: -5\r\n", b"[]"),
+    "length-twice": _raw(b"Content-Length: 2\r\nContent-Length: 60000\r\n", b"[]"),
+    "length-short": _raw(b"Content-Length: 10\r\n", b'{"key": "wipy.wipy with esp32"}'),
+    "chunks-broken": _raw(b"Transfer-Encoding: chunked\r\n", b"fffffffffffffffff\r\n[]"),
+    "chunks-huge": _raw(b"Transfer-Encoding: chunked\r\n", b"7fffffff\r\n" + b"[" * 200_000),
+    "slow-headers": _slow_headers,
+    "drip": _drip,
     "closed": lambda handler, _: None,  # not a byte
     "redirect": _redirect(lambda handler, _: "/good/findupgrade"),
     "redirect-loop": _redirect(lambda handler, _: handler.path),
     "redirect-file": _redirect(lambda handler, _: "file:///etc/passwd"),
     "redirect-http": _redirect(lambda handler, _: handler.server.owner.url("good/findupgrade", "http")),
+    "redirect-gopher": _redirect(lambda handler, _: "gopher://localhost:1/_"),
     "redirect-package": _redirect(lambda handler, package: "/good/packages/" + package.name),
 }
 
@@ -333,7 +380,11 @@ PACKAGES = {
     "paced": _paced,
     "package-to-file": _redirect(lambda handler, _: "file:///etc/passwd"),
     "package-to-http": _redirect(lambda handler, package: handler.server.owner.url("good/packages/" + package.name, "http")),
+    "package-to-dict": _redirect(lambda handler, _: "dict://localhost:1/d:x"),
     "package-loop": _redirect(lambda handler, _: handler.path),
+    "package-endless-headers": _endless_headers,
+    "package-bomb": _bomb,
+    "drip-package": _drip,
     "no-validators": lambda handler, package: handler.reply_package(package, validators={}),
 }
 

@@ -3,15 +3,17 @@ sentence, the daemon is idle and small afterwards, and the last good package sta
 import contextlib
 import gzip
 import io
+import os
 import struct
 import tarfile
 import time
 import zlib
 
 import firmware_server
+from doubles import Polkit, somebody_else
 from firmware_bench import OLD, FirmwareBench, folder, int_version, release, release_bytes, side_by_side
 from firmware_server import FirmwareServer
-from harness import SLOWNESS, takes, wait_for
+from harness import DEVICE, MANAGER, SLOWNESS, DBusError, takes, wait_for
 from packages import MB
 
 NEW = "1.20.1.r1"
@@ -51,6 +53,20 @@ ANSWERS = {
     "redirect-loop": "redirects",
     "redirect-file": "redirected to file",
     "redirect-http": "plain HTTP is not allowed",
+    "redirect-gopher": "redirected to gopher",
+    "gzip-bomb": "not JSON",
+    "nested": "not JSON",
+    "nested-objects": "not JSON",
+    "many-values": "a number, not an object",
+    "long-number": "out of range",
+    "no-utf8": "not JSON",
+    "escapes": "no version",
+    "long-url": "no http or https URL",
+    "length-negative": "Content-Length",
+    "length-twice": "closed",
+    "length-short": "not JSON",
+    "chunks-broken": "chunk",
+    "chunks-huge": "larger than",
 }
 
 # case: (source, keys, word); {port} stands for a URL of that port.
@@ -79,6 +95,9 @@ DOWNLOADS = {
     "package-to-file": "redirected to file",
     "package-to-http": "plain HTTP is not allowed",
     "package-loop": "redirects",
+    "package-to-dict": "redirected to dict",
+    "package-endless-headers": "headers",
+    "package-bomb": "unpacks to more than",
 }
 
 # The server says nothing wrong, but what it has is no good package: fault of packages.FAULTS, a word.
@@ -111,6 +130,8 @@ SLOW = {
     "slow-package": ("slow|time", 12),
     "cut-always": ("closed", 6),
     "longer": ("closed", 6),
+    "slow-headers": ("slow|time", 4),
+    "drip": ("time|larger", 6),
 }
 
 
@@ -225,9 +246,29 @@ def gigabyte_of_zeros():
             struct.pack("<II", checksum, size & 0xFFFFFFFF))
 
 
+def sparse_terabyte(how):
+    """A member that is one hole of a terabyte, as GNU tar has it or as a pax header does."""
+    info = tarfile.TarInfo("hole.bin")
+    if how == "gnu":
+        info.type = b"S"
+        head = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+        head[386:386 + 24] = b"00000000000\0" + b"00000000000\0"          # one piece: nothing at 0
+        head[482:483] = b"\0"
+        head[483:495] = b"\x80" + (1 << 40).to_bytes(11, "big")           # the size when it is laid out
+        head[148:156] = b" " * 8
+        head[148:156] = b"%06o\0 " % sum(head)
+        blocks = bytes(head)
+    else:
+        info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "hole.bin",
+                            "GNU.sparse.realsize": str(1 << 40)}
+        info.size = 512
+        blocks = info.tobuf(tarfile.PAX_FORMAT) + b"1\n0\n0\n".ljust(512, b"\0")
+    return gzip.compress(blocks + bytes(1024))
+
+
 @takes(5)
 def test_bombs():
-    bombs = {"10,000 members": many_members(), "1 GB of zeros": gigabyte_of_zeros(),
+    bombs = {"a hole of 1 TB": sparse_terabyte("gnu"), "a hole of 1 TB, pax": sparse_terabyte("pax"), "10,000 members": many_members(), "1 GB of zeros": gigabyte_of_zeros(),
              "gzip in gzip": gzip.compress(gzip.compress(bytes(MB)))}
     with asking(data=b"none") as (server, bench):
         for case, data in bombs.items():
@@ -262,6 +303,43 @@ def test_daemon_answers_while_a_server_is_silent():
         assert time.monotonic() - start < 3 * SLOWNESS
         bench.stop_wipyd(seconds=2)  # nor does its end
         bench.start_wipyd()
+
+
+@takes(3)
+def test_version_that_goes_backwards():
+    """An older release is kept, and isn't the newest. One whose number lies is by number, but no board is brought back to it
+    unasked, and who asks for it asks for a downgrade."""
+    with asking() as (server, bench):
+        assert f"fetched: {NEW}" in bench.refresh_well()
+        assert bench.flash_stored() == NEW
+        slot = bench.bus.call("/org/wipyd1", MANAGER, "FindSlot", "s", bench.device()["Slot"])[0]
+        bench.bus.call(slot, "org.wipyd1.Slot", "SetPolicy", "s", "wipy")
+        server.add(*release("1.10.0.b1"))
+        bench.refresh_well()
+        assert bench.releases() == [NEW, OLD, "1.10.0.b1"] and bench.flash_stored() == NEW
+        server.add("WiPy-1.11.0.b1.tar.gz", release_bytes("1.11.0.b1"), "9.9.9.r9", int_version("9.9.9.r9"))
+        bench.refresh_well()
+        assert bench.releases()[0] == "1.11.0.b1" and bench.show("1.11.0.b1")["server_version"] == "9.9.9.r9"
+        bench.restart()  # it looks at the board anew
+        bench.connection = None
+        bench.bus.call(bench.device_path(), DEVICE, "Look", "a{sv}", {})
+        wait_for(lambda: bench.device()["Rule"] == "newer", 10, "the decision not to")
+        if os.geteuid() == 0:
+            with Polkit(bench.address, "no") as polkit, somebody_else(bench) as nobody:
+                check_not_authorized(nobody, bench.device_path())
+                assert polkit.checks[-1].action == "org.wipyd1.downgrade", polkit.checks[-1].action
+        assert bench.ctl("firmware", "remove", "1.11.0.b1").code == 0
+        assert bench.ctl("firmware", "remove", "1.10.0.b1").code == 0
+        assert bench.ctl("firmware", "remove", NEW).code == 0
+
+
+def check_not_authorized(bus, device):
+    try:
+        bus.call(device, DEVICE, "Flash", "a{sv}", {})
+    except DBusError as error:
+        assert error.name.endswith("NotAuthorized"), error
+    else:
+        raise AssertionError("it is flashed")
 
 
 @takes(2)
