@@ -59,6 +59,7 @@ struct esp_loader {
     bool baud_wants_old;    /* CHANGE_BAUDRATE says the rate there is, too */
     bool has_end;           /* END is the barrier: its answer means that all is in flash */
     bool has_erase_region;  /* else BEGIN has to do it */
+    bool skips_blank;       /* it erases nothing from a write's beginning on for as long as all is blank */
     bool has_read_flash;    /* READ_FLASH, and no READ_FLASH_SLOW */
     bool keeps_inflating;   /* a compressed write that was broken off spoils the next one: reset it before */
     uint32_t baud_max; /* the most that is tried unasked; 0: no limit of its own. The ROM's divider comes out

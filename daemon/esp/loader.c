@@ -30,6 +30,7 @@ const struct esp_loader esp_loader_stub = {
     .md5_is_raw = true,
     .has_end = true,
     .has_erase_region = true,
+    .skips_blank = true,
     .has_read_flash = true,
 };
 

@@ -36,6 +36,7 @@ struct flash_piece {
     const struct firmware_region *region;
     const struct firmware_piece *piece;
     enum flash_piece_state state;
+    bool is_blank;      /* the chip held nothing in its first sector when that was looked at */
     bool send_inflated; /* its zlib stream was refused once */
 };
 

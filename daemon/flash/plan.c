@@ -288,12 +288,21 @@ enum step flash_enter_compare(struct flash_job *job) {
     return job->dry_run || !job->status.bytes_total ? flash_job_goto(job, WIPYD_PHASE_FINISH) : STEP_NEXT;
 }
 
+static bool is_blank(const uint8_t md5[static 16]) {
+    uint8_t blank[FIRMWARE_SECTOR_BYTES], blank_md5[16];
+
+    memset(blank, 0xff, sizeof blank);
+    esp_md5(blank, sizeof blank, blank_md5);
+    return !memcmp(md5, blank_md5, 16);
+}
+
 static enum step take_md5(struct flash_job *job, const uint8_t md5[static 16]) {
     struct flash_piece *piece = &job->pieces[job->cursor];
     const struct firmware_region *region = piece->region;
 
     switch (job->compare_step) {
     case COMPARE_HEAD:
+        piece->is_blank = is_blank(md5);
         /* Where the first sector differs, as in most pieces of another release, the rest need not be looked
          * at. */
         if (piece->piece->size > FIRMWARE_SECTOR_BYTES && !memcmp(md5, piece->piece->head_md5, 16)) {

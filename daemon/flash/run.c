@@ -3,18 +3,14 @@
 #include <string.h>
 
 #include "daemon/firmware/pieces.h"
-
-/* What a flash chip takes, as usual (facts 8), in ms. */
-enum {
-    ERASE_SECTOR_MS = 45,
-    ERASE_BLOCK_MS = 150,
-    PROGRAM_WINDOW_MS = FIRMWARE_WINDOW_BYTES / 256 * 6 / 10,
-};
+#include "daemon/flash/run_blocks.h"
 
 enum {
     BLOCK_BYTES_MIN = 0x400,
     PLAIN_BLOCK_BYTES = 0x1000, /* divides every piece: whole blocks of plain data are wanted */
     ERASED_AT_ONCE = 4,         /* pieces: so that a person sees it go on */
+    SHORT_RUN = 4,              /* pieces: longer ones are all that touch */
+    SECTOR_ERASE_MS = 45,       /* as usual (facts 8) */
 };
 
 /* next can follow piece in one stream. */
@@ -27,29 +23,13 @@ static bool touches(const struct flash_piece *piece, const struct flash_piece *n
     return a->stream ? b->stream == a->stream + a->stream_size : !b->stream;
 }
 
-/* What the line carries in that time. */
-static uint32_t carried(uint32_t baud, uint32_t ms) {
-    return (uint32_t)((uint64_t)baud * ms / 10000);
-}
-
-/* Its windows come faster than the chip can erase and write for each. A stub erases ahead, as much as the run
- * has: where what follows comes slower, that is better left for then. */
-static bool is_quick(const struct flash_piece *piece, uint32_t baud) {
-    return piece->piece->deflated &&
-           piece->piece->stream_size < carried(baud, 2 * (ERASE_BLOCK_MS + PROGRAM_WINDOW_MS));
-}
-
-static unsigned count(const struct flash_run *run, unsigned n, uint32_t baud, const uint8_t *plain) {
-    bool is_prefix = true;
+static unsigned count_touching(const struct flash_run *run, unsigned n, const uint8_t *plain) {
     unsigned most = run->is_erase && n > ERASED_AT_ONCE ? ERASED_AT_ONCE : n, i = 1;
 
     if (!run->loader->is_stub || plain)
         return 1;
-    for (; i < most && touches(&run->pieces[i - 1], &run->pieces[i]); i++) {
-        is_prefix = is_prefix && is_quick(&run->pieces[i - 1], baud);
-        if (is_prefix && i > 1 && !is_quick(&run->pieces[i], baud))
-            break;
-    }
+    while (i < most && touches(&run->pieces[i - 1], &run->pieces[i]))
+        i++;
     return i;
 }
 
@@ -62,11 +42,53 @@ static uint32_t plain_block_bytes(const struct flash_run *run, uint32_t block_by
 /* Of a short run each sector is erased by itself, and one ahead for each block: they are to come as the
  * sectors do. */
 static uint32_t deflated_block_bytes(const struct flash_run *run, uint32_t block_bytes, uint32_t baud) {
-    uint32_t bytes = carried(baud, ERASE_SECTOR_MS);
+    uint32_t bytes = (uint32_t)((uint64_t)baud * SECTOR_ERASE_MS / 10000);
 
     if (!run->loader->is_stub || run->size >= FIRMWARE_PIECE_BYTES || bytes > block_bytes)
         return block_bytes;
     return bytes < BLOCK_BYTES_MIN ? BLOCK_BYTES_MIN : bytes;
+}
+
+/* The run of its first n pieces; block_bytes as of flash_run_init. */
+static void set_length(struct flash_run *run, unsigned n, uint32_t block_bytes, uint32_t baud) {
+    run->n = n;
+    run->size = run->body_size = run->n_ends = 0;
+    for (unsigned i = 0; i < n; i++) {
+        run->size += run->pieces[i].piece->size;
+        run->body_size += run->is_deflated ? run->pieces[i].piece->stream_size : run->pieces[i].piece->size;
+    }
+    run->stream_size = run->is_erase ? 0 : run->body_size;
+    if (run->is_deflated)
+        run->stream_size += FIRMWARE_ZLIB_LEAD_BYTES + FIRMWARE_ZLIB_TAIL_BYTES;
+    run->block_bytes =
+        run->is_deflated ? deflated_block_bytes(run, block_bytes, baud) : plain_block_bytes(run, block_bytes);
+}
+
+static bool can_be_planned(const struct flash_run *run) {
+    return run->loader->is_stub && run->is_deflated && run->offset % FIRMWARE_PIECE_BYTES == 0;
+}
+
+/* A stub erases ahead with each block, as much as the run has, and what it programs has to wait for that:
+ * where windows come faster than it can do both, short runs keep it from erasing too early. The last piece
+ * may be short, and is then erased sector by sector, one for a block: of those it gets more by itself. What
+ * is blank need not be erased where a run begins with it. */
+static unsigned best_length(struct flash_run *run, unsigned most, uint32_t block_bytes, uint32_t baud) {
+    unsigned best = most;
+    uint64_t best_us, us;
+
+    set_length(run, most, block_bytes, baud);
+    best_us = flash_run_plan(run, baud);
+    for (unsigned n = 1; n < most; n++) {
+        if (n > SHORT_RUN && n < most - 1 && run->pieces[n].is_blank == run->pieces[n - 1].is_blank)
+            continue;
+        set_length(run, n, block_bytes, baud);
+        us = flash_run_plan(run, baud) + flash_run_rest(run, n, most, baud);
+        if (us < best_us) {
+            best = n;
+            best_us = us;
+        }
+    }
+    return best;
 }
 
 static uint32_t count_blocks(const struct flash_run *run) {
@@ -81,97 +103,25 @@ static uint32_t count_blocks(const struct flash_run *run) {
 void flash_run_init(struct flash_run *ret, const struct esp_loader *loader, const struct flash_piece *pieces,
                     unsigned n, uint32_t block_bytes, uint32_t baud, const uint8_t *plain) {
     const struct firmware_piece *first = pieces->piece;
+    bool is_erase = !first->stream;
 
     *ret = (struct flash_run) { .loader = loader,
                                 .pieces = pieces,
                                 .offset = first->offset,
-                                .is_erase = !first->stream,
-                                .is_deflated = first->deflated && !plain,
+                                .is_erase = is_erase,
+                                .is_deflated = !is_erase && first->deflated && !plain,
                                 .body = plain ? plain : first->stream };
-    ret->n = count(ret, n, baud, plain);
-    for (unsigned i = 0; i < ret->n; i++) {
-        ret->size += pieces[i].piece->size;
-        ret->body_size += plain ? pieces[i].piece->size : pieces[i].piece->stream_size;
-    }
-    ret->block_bytes =
-        ret->is_deflated ? deflated_block_bytes(ret, block_bytes, baud) : plain_block_bytes(ret, block_bytes);
-    if (ret->is_erase)
-        return;
-    ret->stream_size = ret->body_size;
-    if (ret->is_deflated) {
-        ret->stream_size += FIRMWARE_ZLIB_LEAD_BYTES + FIRMWARE_ZLIB_TAIL_BYTES;
-        firmware_zlib_tail(first, ret->n, ret->tail); /* a region's pieces lie one behind the other */
-    }
+    n = count_touching(ret, n, plain);
+    if (can_be_planned(ret) && n > 1)
+        n = best_length(ret, n, block_bytes, baud);
+    set_length(ret, n, block_bytes, baud);
+    if (can_be_planned(ret))
+        (void)flash_run_plan(ret, baud);
+    if (ret->is_deflated)
+        firmware_zlib_tail(first, n, ret->tail); /* a region's pieces lie one behind the other */
     ret->n_blocks = count_blocks(ret);
 }
 
 bool flash_run_is_region(const struct flash_run *run) {
     return run->offset == run->pieces->region->offset && run->size == run->pieces->region->size;
-}
-
-/* How much of the stream, from its first byte on, belongs to the run's first n pieces. */
-static uint32_t stream_end(const struct flash_run *run, unsigned n) {
-    const struct firmware_piece *first = run->pieces->piece;
-
-    return n == run->n ? run->stream_size
-                       : FIRMWARE_ZLIB_LEAD_BYTES + (uint32_t)(first[n].stream - first->stream);
-}
-
-/* Where the loader's window is full, and all of it goes to flash, in the piece of that number after `at`: in
- * its middle, or at its end. */
-static uint32_t window_end(const struct flash_run *run, unsigned number, uint32_t at) {
-    const struct firmware_piece *piece = run->pieces[number].piece;
-    uint32_t begin = number ? stream_end(run, number) : FIRMWARE_ZLIB_LEAD_BYTES;
-
-    return piece->window_end && begin + piece->window_end > at ? begin + piece->window_end
-                                                               : stream_end(run, number + 1);
-}
-
-/* A block of a compressed stream. It ends where the loader's window is full: the work that this makes lies
- * under the next block's way over the wire, which is the longer the more of that window is still to come. It
- * may not go beyond the end of the fourth piece that it touches. */
-static uint32_t deflated_size(const struct flash_run *run, uint32_t at, uint32_t most, uint32_t *ret_work) {
-    const unsigned n_most = FLASH_RUN_INFLATED_MAX / FIRMWARE_PIECE_BYTES;
-    bool is_aligned = run->loader->is_stub && run->offset % FIRMWARE_WINDOW_BYTES == 0;
-    unsigned first = 0, end;
-
-    while (stream_end(run, first + 1) <= at)
-        first++;
-    if (is_aligned && window_end(run, first, at) - at < most)
-        most = window_end(run, first, at) - at;
-    end = first + 1;
-    *ret_work = run->pieces[first].piece->size;
-    while (end < run->n && end < first + n_most && stream_end(run, end) < at + most)
-        *ret_work += run->pieces[end++].piece->size;
-    return stream_end(run, end) - at < most ? stream_end(run, end) - at : most;
-}
-
-/* What of the stretch of bytes at `begin` the block from `at` to `end` has: gives back where it begins there,
- * and *ret_size. */
-static uint32_t part(uint32_t begin, uint32_t size, uint32_t at, uint32_t end, size_t *ret_size) {
-    uint32_t from = at > begin ? at - begin : 0, to = end > begin ? end - begin : 0;
-
-    if (from > size)
-        from = size;
-    if (to > size)
-        to = size;
-    *ret_size = to - from;
-    return from;
-}
-
-uint32_t flash_run_block(const struct flash_run *run, uint32_t at, struct esp_block *ret,
-                         uint32_t *ret_work) {
-    uint32_t left = run->stream_size - at, most = left < run->block_bytes ? left : run->block_bytes,
-             size = most;
-    uint32_t body_at = FIRMWARE_ZLIB_LEAD_BYTES, tail_at = body_at + run->body_size;
-
-    *ret = (struct esp_block) { .body = run->body + at, .body_size = most };
-    *ret_work = most;
-    if (!run->is_deflated)
-        return most;
-    size = deflated_size(run, at, most, ret_work);
-    ret->lead = (const uint8_t *)FIRMWARE_ZLIB_LEAD + part(0, body_at, at, at + size, &ret->lead_size);
-    ret->body = run->body + part(body_at, run->body_size, at, at + size, &ret->body_size);
-    ret->tail = run->tail + part(tail_at, sizeof run->tail, at, at + size, &ret->tail_size);
-    return size;
 }

@@ -16,6 +16,9 @@
 /* A block may inflate to no more than this, so that no reply has to wait for long (facts 2). */
 #define FLASH_RUN_INFLATED_MAX (4 * FIRMWARE_PIECE_BYTES)
 
+/* Blocks of which it is reckoned where they end best: all of an image of 2 MB. */
+#define FLASH_RUN_PLANNED 256
+
 struct flash_run {
     const struct esp_loader *loader;
     const struct flash_piece *pieces; /* borrowed */
@@ -29,10 +32,12 @@ struct flash_run {
     const uint8_t *body;
     uint32_t body_size;
     uint8_t tail[FIRMWARE_ZLIB_TAIL_BYTES];
+    uint32_t ends[FLASH_RUN_PLANNED]; /* where the first blocks end in the stream */
+    unsigned n_ends;
 };
 
 /*
- * The longest run from the first of n pieces on; all are borrowed. block_bytes: the most that the loader is
+ * The best run from the first of n pieces on; all are borrowed. block_bytes: the most that the loader is
  * to get in one block. plain: the first piece's own bytes, to be sent as they are (then it is a run of one);
  * or NULL.
  */

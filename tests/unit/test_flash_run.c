@@ -25,7 +25,7 @@ static struct {
     struct flash_piece pieces[N];
 } bench;
 
-/* Piece k is blank, text-like or noise. */
+/* Piece k is blank, shrinks to a half (text) or to three quarters (code), or is noise. */
 static void make(const char *kinds) {
     struct libdeflate_compressor *compressor = libdeflate_alloc_compressor(6);
     uint32_t seed = 7;
@@ -39,6 +39,9 @@ static void make(const char *kinds) {
             break;
         case 't':
             bench.bytes[i] = (uint8_t)(seed >> 16 & 0x0f);
+            break;
+        case 'c':
+            bench.bytes[i] = (uint8_t)(seed >> 16 & 0x3f);
             break;
         default:
             bench.bytes[i] = (uint8_t)(seed >> 16);
@@ -127,7 +130,8 @@ static void stub_gets_all_that_touch(void **state) {
     make("tttttttttttt");
     for (unsigned first = 0; first < N; first++) {
         flash_run_init(&run, &esp_loader_stub, &bench.pieces[first], N - first, 0x4000, BAUD, NULL);
-        assert_int_equal(run.n, N - first);
+        assert_int_equal(run.n,
+                         first == N - 2 ? 1 : N - first); /* 13 sectors get more blocks by themselves */
         assert_int_equal(flash_run_is_region(&run), first == 0);
         assert_run(&run);
     }
@@ -162,44 +166,129 @@ static void blank_pieces_do_not_inflate_without_end(void **state) {
 
     (void)state;
     make("............");
-    flash_run_init(&run, &esp_loader_stub, bench.pieces, N, 0x4000, BAUD, NULL);
-    assert_int_equal(run.n, N);
-    assert_true(run.stream_size < 0x4000); /* one block would hold it all */
-    assert_true(run.n_blocks >= SIZE / FLASH_RUN_INFLATED_MAX);
-    assert_run(&run);
-}
-
-/* A block ends where the window of the loader is full, which is twice in a piece. */
-static void blocks_end_with_the_window(void **state) {
-    struct flash_run run;
-    struct esp_block block;
-    uint32_t at = 0, work;
-
-    (void)state;
-    make("tttttttttttt");
-    flash_run_init(&run, &esp_loader_stub, bench.pieces, N, 0x4000, 3000000, NULL);
-    for (unsigned i = 0; i < N; i++) {
-        uint32_t begin = FIRMWARE_ZLIB_LEAD_BYTES + (uint32_t)(bench.made.pieces[i].stream - run.body);
-        uint32_t middle = begin + bench.made.pieces[i].window_end;
-
-        assert_true(bench.made.pieces[i].window_end > 0x2000);
-        while (at < middle)
-            at += flash_run_block(&run, at, &block, &work);
-        assert_int_equal(at, middle);
+    for (unsigned at = 0; at < N; at += run.n) {
+        flash_run_init(&run, &esp_loader_stub, &bench.pieces[at], N - at, 0x4000, BAUD, NULL);
+        assert_true(run.stream_size < 0x4000); /* one block would hold it all */
+        assert_true(run.n_blocks >= run.size / FLASH_RUN_INFLATED_MAX);
+        assert_run(&run);
     }
 }
 
-/* Where windows come faster than they can be written, and then slower, the first are a run of their own. */
-static void quick_beginning_is_a_run(void **state) {
+/* ---- time ------------------------------------------------------------------------------------ */
+
+/* The stub of facts 2 and 8, in ms: told apart from the plan's by being written for this test alone. */
+struct clock {
+    double now, chip, bound;
+    uint32_t erased, written;
+};
+
+static void erase(struct clock *clock, uint32_t size) {
+    bool is_block = size - clock->erased >= 0x10000;
+
+    clock->chip = (clock->chip > clock->now ? clock->chip : clock->now) + (is_block ? 150 : 45);
+    clock->erased += is_block ? 0x10000 : 0x1000;
+}
+
+/* What of the flash is full when so many bytes of the stream have come, in whole windows. */
+static uint32_t full_windows(const struct flash_run *run, const uint8_t *stream, uint32_t bytes) {
+    z_stream z = { .next_in = (uint8_t *)(uintptr_t)stream, .avail_in = bytes };
+    static uint8_t out[SIZE];
+    int r;
+
+    assert_int_equal(inflateInit(&z), Z_OK);
+    z.next_out = out;
+    z.avail_out = run->size;
+    r = inflate(&z, Z_SYNC_FLUSH);
+    assert_true(r == Z_OK || r == Z_STREAM_END || r == Z_BUF_ERROR);
+    inflateEnd(&z);
+    return bytes == run->stream_size ? run->size : (uint32_t)z.total_out / 0x8000 * 0x8000;
+}
+
+/* How long the run takes until END is answered. */
+static double run_ms(const struct flash_run *run, uint32_t baud) {
+    uint8_t *stream = malloc(run->stream_size);
+    struct clock clock = { .now = 0.5 };
+    struct esp_block block;
+    uint32_t at = 0, work;
+
+    collect(run, stream);
+    erase(&clock, run->size);
+    while (at < run->stream_size) {
+        uint32_t size = flash_run_block(run, at, &block, &work), full;
+        bool is_erasing;
+
+        clock.now += (size + 26) * 10080.0 / baud + 0.4;
+        if (clock.now < clock.bound)
+            clock.now = clock.bound;
+        is_erasing = clock.chip > clock.now;
+        at += size;
+        full = full_windows(run, stream, at);
+        while (clock.written < full) {
+            uint32_t bytes = full - clock.written < 0x8000 ? full - clock.written : 0x8000;
+
+            if (!is_erasing && clock.erased < run->size)
+                erase(&clock, run->size);
+            clock.written += bytes;
+            while (clock.erased < clock.written)
+                erase(&clock, run->size);
+            clock.bound = clock.chip = (clock.chip > clock.now ? clock.chip : clock.now) + bytes / 256 * 0.6;
+            is_erasing = false;
+        }
+        if (at < run->stream_size && !is_erasing && clock.erased < run->size)
+            erase(&clock, run->size); /* for what the block has of the next window */
+    }
+    free(stream);
+    return clock.now > clock.bound ? clock.now : clock.bound;
+}
+
+/* All runs of the whole pieces, as a share of the longer of wire and chip. */
+static double share(const char *kinds, uint32_t baud, unsigned *ret_runs) {
+    struct flash_run run;
+    double ms = 0, wire = 0, chip = (N - 1) * (64 * 2.4 + 150);
+
+    make(kinds);
+    *ret_runs = 0;
+    for (unsigned at = 0; at < N - 1; at += run.n, ++*ret_runs) {
+        flash_run_init(&run, &esp_loader_stub, &bench.pieces[at], N - 1 - at, 0x4000, baud, NULL);
+        assert_run(&run);
+        ms += run_ms(&run, baud);
+        wire += run.stream_size * 10080.0 / baud;
+    }
+    tear_down(NULL);
+    return ms / (wire > chip ? wire : chip);
+}
+
+/* Where the wire is slow all goes in one run; where it is quick the chip hardly ever rests. With blocks that
+ * all end with the window, in as few runs as can be, 1.034, 1.158 and 1.093 were reached, and 1.059. */
+static void wire_and_chip_hardly_rest(void **state) {
+    unsigned n;
+
+    (void)state;
+    assert_true(share("cccccccccccc", 115200, &n) < 1.01);
+    assert_int_equal(n, 1);
+    assert_true(share("cccccccccccc", 921600, &n) < 1.025);
+    assert_int_equal(n, 1);
+    assert_true(share("cccccccccccc", 2000000, &n) < 1.10);
+    assert_true(n > 2);
+    assert_true(share("cccccccccccc", 3000000, &n) < 1.04);
+    assert_true(share("tttccccccccc", 921600, &n) < 1.045);
+}
+
+/* What is blank on the chip is a run of its own, for which nothing is erased. */
+static void blank_flash_is_a_run(void **state) {
     struct flash_run run;
 
     (void)state;
-    make("....tttttttt");
-    flash_run_init(&run, &esp_loader_stub, bench.pieces, N, 0x4000, BAUD, NULL);
-    assert_int_equal(run.n, 4);
+    make("cccccccccccc");
+    for (unsigned i = 5; i < N; i++)
+        bench.pieces[i].is_blank = true;
+    flash_run_init(&run, &esp_loader_stub, &bench.pieces[5], N - 5, 0x4000, 2000000, NULL);
+    assert_int_equal(run.n, N - 5);
     assert_run(&run);
-    flash_run_init(&run, &esp_loader_stub, bench.pieces, N, 0x4000, 4000000, NULL); /* all come faster */
-    assert_int_equal(run.n, N);
+    flash_run_init(&run, &esp_loader_stub, &bench.pieces[4], N - 4, 0x4000, 2000000, NULL);
+    assert_int_equal(run.n, 1);
+    flash_run_init(&run, &esp_loader_stub_legacy, &bench.pieces[5], N - 5, 0x4000, 2000000, NULL);
+    assert_int_equal(run.n, 1); /* which erases it all the same */
 }
 
 static void piece_sent_as_it_is(void **state) {
@@ -252,8 +341,8 @@ int main(void) {
         TEST(stub_gets_all_that_touch),
         TEST(plain_and_deflated_do_not_mix),
         TEST(blank_pieces_do_not_inflate_without_end),
-        TEST(blocks_end_with_the_window),
-        TEST(quick_beginning_is_a_run),
+        TEST(wire_and_chip_hardly_rest),
+        TEST(blank_flash_is_a_run),
         TEST(piece_sent_as_it_is),
         TEST(erases_go_on_visibly),
     };
