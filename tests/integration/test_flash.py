@@ -284,6 +284,22 @@ test_falls_back_when_every_higher_rate_garbles = falls_back("baud-fail 200000 on
 test_falls_back_when_the_chip_ignores_the_rate = falls_back("ignore-baud on", 921600, 115200)
 
 
+@takes(6)
+def test_a_chip_that_is_late_after_the_change_of_its_rate_is_found_again():
+    """As on a machine that has no time for it: at the rate that was asked of it, without a person."""
+    with Bench(connect_timeout=10) as bench:
+        package = bench.package(**KB200)
+        bench.board.fault("on=CHANGE_BAUDRATE do=delay-reply,300")
+        path = bench.start_flash(package, baud=921600)
+        wait_for(lambda: bench.board.status()["faults_pending"] == 0, 10, "the change of the rate")
+        bench.board.fault("on=READ_REG do=delay-reply,1500")
+        job = bench.wait_job(path)
+        assert job["State"] == "done", (job["Error"], job["ErrorText"])
+        assert "921600 baud does not work here" in bench.log()
+        assert bench.board.status()["resets"] == 1, "nobody had to press reset"
+        check_flash(bench.board, package, b"\xff" * 4 * MB)
+
+
 def test_a_crystal_estimate_that_is_far_off_ends_at_a_rate_that_works():
     with Bench() as bench:
         package = bench.package(**KB200)
