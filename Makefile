@@ -220,12 +220,20 @@ vm: ## The package in a real Debian in QEMU, with real drivers, udev, systemd, D
 vm-all: ## All scenarios in QEMU
 	@$(MAKE) --no-print-directory vm VM='--all $(VM)'
 
-# One after the other, the quick ones first: several build the same.
-CHECKS := format fences compilers units man install deb static interfaces san
+# One after the other, the quick ones first: several build the same. Tests wait more than they work: the linters, which
+# nobody waits for, take the time that is left, and are told at the end.
+CHECKS  := format fences compilers units man install deb interfaces san
+LINTERS := static analyzer
 check: deps-check ## Format, fences, unit and rules, man pages, package, compilers, linters, tests under ASan and UBSan
-	@set -e; for check in $(CHECKS); do $(MAKE) --no-print-directory check-$$check; done
+	@mkdir -p $(BUILD)
+	@MAKEFLAGS='$(filter-out -j% --jobserver%,$(MAKEFLAGS))' nice -n 19 $(MAKE) --no-print-directory JOBS=1 \
+	  $(LINTERS:%=check-%) > $(BUILD)/linters.log 2>&1 & \
+	linters=$$!; trap 'kill $$linters 2>/dev/null' EXIT; \
+	for check in $(CHECKS); do $(MAKE) --no-print-directory check-$$check || exit; done; \
+	wait $$linters; code=$$?; trap - EXIT; \
+	if [ $$code != 0 ]; then cat $(BUILD)/linters.log; else echo '$(LINTERS): clean'; fi; exit $$code
 
-.PHONY: $(CHECKS:%=check-%)
+.PHONY: $(CHECKS:%=check-%) $(LINTERS:%=check-%)
 check-format: ## One format for all C
 	$(Q)clang-format --dry-run -Werror $(ALL_C)
 
@@ -296,7 +304,7 @@ $(BUILD)/syntax/%.ok: %.c Makefile
 	$(Q)$(CC) $(ALL_CFLAGS) -MF $(@:.ok=.d) -MT $@ $$(pkg-config --cflags $(PKGS_DAEMON) $(PKGS_CLIENT)) -fsyntax-only $<
 	@touch $@
 
-.PHONY: valgrind check-valgrind check-analyzer
+.PHONY: valgrind check-valgrind
 # K: a pattern of tests.
 valgrind: ## The integration tests with wipyd in valgrind; K=PATTERN: some of them
 	@tests/deps.sh $(DEPS_BUILD) $(DEPS_TEST) valgrind libc6-dbg
