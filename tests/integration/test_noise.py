@@ -27,7 +27,8 @@ def test_the_judgement():
     top, low = 921600, 460800
     assert judged([top] + [low] * 9, [low] * 10) == []
     assert judged([top] + [low] * 9 + [top] + [low] * 9, [low] * 20) == []  # tried again once
-    assert judged([top, top] + [low] * 8, [low] * 10) == ["settled"]  # the second board
+    assert judged([top, top] + [low] * 8, [low] * 10) == []  # two boards are enough
+    assert judged([top, top, top] + [low] * 7, [low] * 10) == ["settled"]
     assert judged([top] + [low, top] * 10, [low] * 21) == ["settled", "no"]  # too often
     assert judged([low, top] * 10, [low, top] * 10) == ["settled", "no"]  # up and down
     assert judged([low, top] * 10, [low, top] * 10, is_hopeless=False) == ["no"]
