@@ -304,7 +304,7 @@ def test_a_second_daemon_on_the_same_bus_gives_up():
         bench.flash_well(bench.package(**KB200))  # the first one hasn't noticed
 
 
-def stopped_while(phase, fault, seconds):
+def stopped_while(phase, fault, seconds, by_stub=None):
     fault_text = fault or ""
 
     @takes(3)
@@ -314,7 +314,7 @@ def stopped_while(phase, fault, seconds):
             package = bench.package(app_bytes=1_700_000 if phase == "prepare" else 200_000)
             bench.bus.subscribe()
             if fault:
-                bench.board.fault(fault)
+                bench.board.fault(by_stub if by_stub and bench.stub != "off" else fault)
             path = bench.start_flash(package, connect_timeout=60)
             wait_for(lambda: bench.board.status()["faults_pending"] == 0, 10, "the fault strikes")
             wait_for(lambda: bench.bus.get(path, JOB, "Phase") == phase, 10, phase)
@@ -346,7 +346,8 @@ def stopped_while(phase, fault, seconds):
 
 test_stopped_while_preparing = stopped_while("prepare", None, 5)
 test_stopped_while_waiting_for_the_board = stopped_while("sync", None, 2)
-test_stopped_while_saving = stopped_while("save", "on=READ_FLASH_SLOW,nth=40 do=delay-reply,400", 3)
+test_stopped_while_saving = stopped_while("save", "on=READ_FLASH_SLOW,nth=40 do=delay-reply,400", 3,
+                                           "on=READ_FLASH,nth=20 do=delay-reply,400")
 test_stopped_while_erasing = stopped_while("begin", "on=DEFL_BEGIN,nth=2 do=delay-reply,600", 3)
 test_stopped_while_writing = stopped_while("write", "on=DEFL_DATA,nth=5 do=delay-reply,600", 3)
 test_stopped_while_the_chip_says_nothing = stopped_while("write", "on=DEFL_DATA,nth=5 do=silence", 9)
