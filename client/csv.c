@@ -10,7 +10,7 @@ static void put_text(const char *text) {
     cleanup(free_p) char *copy = strdup(text ? text : "");
 
     if (!copy)
-        return;
+        text_no_memory();
     if (isatty(STDOUT_FILENO))
         text_clean(copy);
     if (!strpbrk(copy, ",\"\r\n")) {

@@ -141,7 +141,10 @@ static int name_user(struct past_job *job) {
 
     if (!job->by)
         return 0;
+    errno = 0;
     user = sscanf(job->by, "uid %u%c", &uid, &end) == 1 ? getpwuid(uid) : NULL;
+    if (!user && errno == ENOMEM)
+        return -ENOMEM;
     free(job->user);
     job->user = strdup(user ? user->pw_name : job->by);
     return job->user ? 0 : -ENOMEM;

@@ -6,6 +6,7 @@
 #include "client/bus.h"
 #include "client/failure.h"
 #include "client/part.h"
+#include "client/text.h"
 #include "proto/names.h"
 
 #define ROW(type, member, name, kind)                                                                        \
@@ -157,7 +158,7 @@ int object_fill(const struct interface *interface, void *object) {
         if (!*text)
             *text = strdup(row->type == &property_path ? "/" : "");
         if (!*text)
-            return -ENOMEM;
+            text_no_memory();
     }
     return 0;
 }
@@ -169,7 +170,7 @@ int object_read(const struct interface *interface, void *object, const char *pat
     int r;
 
     if (!copy)
-        return -ENOMEM;
+        text_no_memory();
     r = properties_read(interface, object, m, seen);
     free(*own_path);
     *own_path = copy;
@@ -197,12 +198,20 @@ void object_refresh(const struct client *client, const struct interface *interfa
                     void *object) {
     cleanup(sd_bus_message_unrefp) sd_bus_message *call = NULL, *reply = NULL;
     uint32_t seen = 0;
+    int r = sd_bus_message_new_method_call(client->bus, &call, WIPYD_BUS_NAME, path,
+                                           "org.freedesktop.DBus.Properties", "GetAll");
 
-    if (sd_bus_message_new_method_call(client->bus, &call, WIPYD_BUS_NAME, path,
-                                       "org.freedesktop.DBus.Properties", "GetAll") >= 0 &&
-        sd_bus_message_append(call, "s", interface->name) >= 0 &&
-        sd_bus_message_set_auto_start(call, 0) >= 0 && sd_bus_call(client->bus, call, 0, NULL, &reply) >= 0)
-        (void)!object_read(interface, object, path, reply, &seen);
+    if (r >= 0)
+        r = sd_bus_message_append(call, "s", interface->name);
+    if (r >= 0)
+        r = sd_bus_message_set_auto_start(call, 0);
+    if (r >= 0)
+        r = sd_bus_call(client->bus, call, 0, NULL, &reply);
+    if (r >= 0)
+        r = object_read(interface, object, path, reply, &seen);
+    /* Whatever else it is, there is nothing newer to be known. */
+    if (r == -ENOMEM || r == -ENOBUFS)
+        text_no_memory();
 }
 
 void object_to_json(const struct interface *interface, const void *object, struct json *json) {
