@@ -205,7 +205,7 @@ soak: all sim ## N flashes of simulated boards with random faults from SEED; non
 matrix: all sim ## Every phase x every interruption x each loader x with and without reset lines
 	@WIPYD_BUILD=$(BUILD) WIPYD_SAN=$(SAN) WIPYD_MATRIX=all python3 tests/integration/run.py -k test_matrix
 
-sim: $(BUILD)/wipysim $(BUILD)/liblines.so $(BUILD)/usbtool ## Build the simulated board and its USB port
+sim: $(BUILD)/wipysim $(BUILD)/liblines.so $(BUILD)/libfaults.so $(BUILD)/usbtool ## Build the simulated board and its USB port
 
 stub: ## Get Espressif's flasher stub, which makes flashing twice as fast; install takes it along when it is there
 	@tests/stub.sh $(BUILD)/stub
@@ -343,10 +343,11 @@ durability: deps ## Lose the power before each change of a file in a day's work,
 	@WIPYD_BUILD=$(BUILD) WIPYD_DURABILITY=all WIPYD_DURABILITY_S=3600 WIPYD_SEED=$(SEED) \
 	  python3 tests/integration/run.py -k test_power_loss
 
-# SITES: so many, chosen by SEED.
-faults: deps ## Fail each call for memory and of the system once, at each place that makes it; SITES=N SEED=N: some
-	@$(MAKE) --no-print-directory all sim $(BUILD)/libfaults.so
-	@WIPYD_BUILD=$(BUILD) python3 tests/faults/run.py $(if $(SITES),--sites $(SITES)) $(if $(SEED),--seed $(SEED))
+# SITES: so many cases of each part, chosen by SEED. FAULTS: options of run.py, such as FAULTS='-v daemon -k store'.
+faults: deps ## Fail each call for memory and of the system once, at each place in wipyd, wipyctl and the unit programs
+	@$(MAKE) --no-print-directory all sim $(UNIT_BIN)
+	@WIPYD_BUILD=$(BUILD) WIPYD_SAN=$(SAN) python3 tests/faults/run.py $(if $(SITES),--sites $(SITES)) \
+	  $(if $(SEED),--seed $(SEED)) $(FAULTS)
 
 # BENCH: options of bench.py, such as BENCH=--quick, BENCH='--cases stub-* --json FILE'. ESPTOOL=PROGRAM: the peer.
 bench: deps ## Measure speed and memory on paced boards, against the budgets

@@ -50,6 +50,7 @@ class FaultBench(FirmwareBench):
         super().__enter__()
         self.control = Control(self.folder / "faults")
         self.plug(self.board)
+        self.next_release()
         self.packages = []
         for i in range(2):
             path = self.folder / f"flash{i}.tar.gz"
@@ -188,6 +189,7 @@ def keep_only(bench, version):
 
 
 def refresh(bench):
+    wait_for(lambda: bench.manager()["PollState"] == "idle", 20, "the daemon's own poll is over")
     version = bench.next_release()
 
     def act():
@@ -308,8 +310,14 @@ def lease(bench):
 
 def replug(bench):
     def act():
+        size = len(bench.log())
         bench.replug(bench.board)
-        wait_for(lambda: bench.device()["Present"] and bench.device()["Mac"], 10, "the board is seen")
+        try:
+            wait_for(lambda: bench.device()["Present"] and bench.device()["Mac"], 3, "the board is seen")
+        except AssertionError:
+            said = re.findall(r"^(?:warning|error) (.*)$", bench.log()[size:], re.M)
+            assert said, f"the board isn't seen, and nothing is said about it: {bench.log()[size:]}"
+            raise Refused("org.wipyd1.Error.NoSuchDevice", said[-1]) from None
     return act, lambda _: None
 
 
@@ -613,12 +621,10 @@ def record(life):
 def cases_of(sites, faults_of):
     """Each fault once later, at the step that comes first, besides at start and at the end."""
     seen, cases = set(), []
-    for moment, found in sites.items():
-        if moment in ("start", "stop", "first"):
-            cases += [(moment, fault) for fault in faults_of(found)]
-        else:
-            cases += [(moment, fault) for fault in faults_of(found - seen)]
-            seen |= found
+    for moment in (*FIRST, "first", "stop", "start"):
+        found = sites[moment] - seen if moment in FIRST else sites[moment]
+        cases += [(moment, fault) for fault in faults_of(found)]
+        seen |= found if moment in FIRST else set()
     return cases
 
 

@@ -101,15 +101,20 @@ class Names:
         self.program, self.known = program, {}
 
     def find(self, addresses):
-        """{address: (function, file, line)} of the innermost line; the address is one of return."""
+        """{address: (function, file, line)}: our line, where libc's headers have put a call of theirs into it. The
+        address is one of return."""
         missing = sorted(set(addresses) - self.known.keys())
         if missing:
-            done = subprocess.run(["addr2line", "-f", "-e", self.program], input="\n".join(hex(a - 1) for a in missing),
+            done = subprocess.run(["addr2line", "-a", "-i", "-f", "-e", self.program], input="\n".join(hex(a - 1) for a in missing),
                                   capture_output=True, text=True, check=True)
-            lines = done.stdout.splitlines()
-            for address, function, place in zip(missing, lines[::2], lines[1::2]):
-                path, _, line = place.partition(":")
-                self.known[address] = (function, os.path.relpath(path, ROOT) if path.startswith("/") else path, line.split(" ")[0])
+            for told in re.split(r"^0x", done.stdout, flags=re.M)[1:]:
+                address, *lines = told.splitlines()
+                places = []
+                for function, place in zip(lines[::2], lines[1::2]):
+                    path, _, line = place.partition(":")
+                    places.append((function, os.path.relpath(path, ROOT) if path.startswith("/") else path, line.split(" ")[0]))
+                ours = [place for place in places if not place[1].startswith("..")]
+                self.known[int(address, 16) + 1] = (ours or places)[0]
         return {address: self.known[address] for address in addresses}
 
     def of(self, fault):

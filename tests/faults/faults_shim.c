@@ -9,6 +9,7 @@
 // when
 //   somebody gives up. Of unit programs, once the fault was dealt: "assertion FILE:LINE" or "passed"; both
 //   end them.
+#include <assert.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <execinfo.h>
@@ -167,7 +168,7 @@ static bool fails(const char *name) {
     return strikes;
 }
 
-void abort(void) {
+static _Noreturn void give_up(void) {
     void *frames[FRAMES_MAX];
     Dl_info info;
     int n;
@@ -183,6 +184,16 @@ void abort(void) {
     signal(SIGABRT, SIG_DFL);
     raise(SIGABRT);
     _exit(134);
+}
+
+void abort(void) {
+    give_up();
+}
+
+// Where assert() goes.
+void __assert_fail(const char *what, const char *file, unsigned line, const char *function) {
+    fprintf(stderr, "%s:%u: %s: assertion %s fails\n", file, line, function, what);
+    give_up();
 }
 
 #define NEXT(name)                                                                                           \

@@ -1,6 +1,7 @@
 """The unit programs under faults. Where a call of the test's own fails, nothing is said of us: those are left alone."""
 import concurrent.futures
 import os
+import random
 import re
 import subprocess
 import tempfile
@@ -9,6 +10,7 @@ import time
 from faults import BUILD, MEMORY, ROOT, Control, Names, excepted_abort, faults_of, harness
 
 LIMIT_S = 40
+PROGRAMS_MOST = 2
 SLOW_S = 10  # programs that take longer wait for time to pass, again and again
 
 
@@ -45,7 +47,6 @@ def is_ours(place):
 def plan(pattern, arguments):
     programs = [path for path in sorted((BUILD / "unit").glob("test_*")) if not path.suffix]
     if arguments.sites:  # a part of all takes a part of the programs
-        import random
         programs = random.Random(f"{arguments.seed} programs").sample(programs, min(6, len(programs)))
     found, names = {}, {}
     with concurrent.futures.ThreadPoolExecutor(arguments.workers) as pool:
@@ -55,7 +56,16 @@ def plan(pattern, arguments):
             found[program] = {(name, site) for name, site in sites if is_ours(places[site])}
             if code != 0 and arguments.verbose:
                 print(f"     {program.name}: {code} while its sites were recorded: {out[-300:]!r}")
-    return (names, found), [(program, fault) for program in found for fault in faults_of(found[program])]
+    return (names, found), few_of_each(names, found, arguments.seed)
+
+
+def few_of_each(names, found, seed):
+    """Each line of ours in a few of the programs that meet it, chosen by the seed."""
+    rng, by_line = random.Random(f"{seed} programs"), {}
+    for program in found:
+        for fault in faults_of(found[program]):
+            by_line.setdefault((fault.name, fault.error, *names[program].known[fault.site]), []).append((program, fault))
+    return [case for cases in by_line.values() for case in rng.sample(cases, min(PROGRAMS_MOST, len(cases)))]
 
 
 def texts(plan, cases):
