@@ -498,7 +498,8 @@ class Bench:
 
     def wipyd_command(self, *arguments):
         # Leaks are the sanitizer's to find: libcrypto keeps a little for each thread of the pool until the end.
-        tools = ["valgrind", "-q", "--error-exitcode=99"] if VALGRIND else []
+        # Its ioctls that valgrind does not know, TIOCEXCL and TIOCNXCL, have no argument.
+        tools = ["valgrind", "-q", "--sim-hints=lax-ioctls", "--error-exitcode=99"] if VALGRIND else []
         return [*map(shutil.which, tools[:1]), *tools[1:], BUILD / "wipyd", *arguments]
 
     def environment(self, **more):
@@ -661,7 +662,7 @@ class Bench:
     @property
     def bus(self):
         if not self.connection:
-            self.connection = dbusmini.Connection(self.address)
+            self.connection = dbusmini.Connection(self.address, patience=SLOWNESS)
         return self.connection
 
     def package(self, name="package.tar.gz", **options):
