@@ -64,7 +64,7 @@ ifneq ($(V),1)
 Q := @
 endif
 ALL_CFLAGS = $(CSTD) $(OPT) $(COUNT) $(HARDEN) $(WARN) -MMD -MP $(CFLAGS)
-LINK_FLAGS = $(OPT) $(COUNT) -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
+LINK_FLAGS = $(OPT) $(filter-out -mllvm -runtime-counter-relocation,$(COUNT)) -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
 
 # ---- what is built from what -------------------------------------------------------------------------------------
 obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
