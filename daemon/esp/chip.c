@@ -21,14 +21,18 @@ enum {
 #define SPI_USR2_READ_ID     0x7000009fu /* 8 bits of command, 9F */
 #define SPI_POLLS_MAX        10
 
-enum what { READ, WRITE, ATTACH, PARAMS };
+/* Of one register: on a line where no two are the same, nothing else goes well either. */
+#define READS_MAX 10
+
+enum what { READ, READ_TWICE, WRITE, ATTACH, PARAMS };
 
 #define CHIP(field) offsetof(struct esp_identify, chip.field)
 #define EFUSE_WORD(n)                                                                                        \
-    { READ, EFUSE + 4 * (n), 0, CHIP(efuse[n]) }
+    { READ_TWICE, EFUSE + 4 * (n), 0, CHIP(efuse[n]) }
 
-/* In this order; a READ's value goes to the field at `to`. The magic comes first: on another chip nothing
- * else is touched. */
+/* In this order; a READ's value goes to the field at `to`, a READ_TWICE's
+ * when it came twice in a row: the MAC, what is forbidden, the size of the flash. The magic comes first: on
+ * another chip nothing else is touched. */
 static const struct step {
     enum what what;
     uint32_t address, value;
@@ -42,7 +46,7 @@ static const struct step {
     EFUSE_WORD(4),
     EFUSE_WORD(5),
     EFUSE_WORD(6),
-    { READ, APB_CTL_DATE, 0, CHIP(apb_ctl_date) },
+    { READ_TWICE, APB_CTL_DATE, 0, CHIP(apb_ctl_date) },
     { READ, UART0_CLKDIV, 0, CHIP(uart_divider) },
     { READ, RTC_CALIBRATION, 0, CHIP(rtc_calibration) },
     { ATTACH, 0, 0, 0 },
@@ -55,7 +59,7 @@ static const struct step {
     { WRITE, SPI_W0, 0, 0 },
     { WRITE, SPI_CMD, SPI_CMD_USER, 0 },
     { READ, SPI_CMD, 0, 0 },
-    { READ, SPI_W0, 0, CHIP(jedec) },
+    { READ_TWICE, SPI_W0, 0, CHIP(jedec) },
     { WRITE, SPI_USR, 0, offsetof(struct esp_identify, saved_usr) },
     { WRITE, SPI_USR2, 0, offsetof(struct esp_identify, saved_usr2) },
     { PARAMS, 0, 0, 0 },
@@ -78,6 +82,7 @@ bool esp_identify_next(struct esp_identify *identify, struct esp_request *ret) {
         return false;
     switch (step->what) {
     case READ:
+    case READ_TWICE:
         esp_request_read_reg(ret, step->address);
         return true;
     case WRITE:
@@ -99,11 +104,20 @@ bool esp_identify_next(struct esp_identify *identify, struct esp_request *ret) {
 void esp_identify_take(struct esp_identify *identify, const struct esp_reply *reply) {
     const struct step *step = &steps[identify->step];
 
+    if (step->what == READ_TWICE) {
+        uint32_t *known = field(identify, step->to);
+        bool is_same = identify->reads++ && *known == reply->value;
+
+        *known = reply->value;
+        if (!is_same && identify->reads < READS_MAX)
+            return;
+    }
     if (step->what == READ && step->to)
         *field(identify, step->to) = reply->value;
     if (step->what == READ && step->address == SPI_CMD && reply->value & SPI_CMD_USER &&
         ++identify->polls < SPI_POLLS_MAX)
         return;
+    identify->reads = 0;
     identify->step++;
 }
 

@@ -2,8 +2,9 @@
 
 /*
  * Who the chip is, and which flash hangs on it: a list of commands to send and what their replies mean.
- * Pure: esp_identify_next says what to ask, esp_identify_take is told the reply, until next gives false.
- * Source of registers and bits: facts/esp32-serial-protocol.md 4 and 5.
+ * Pure: esp_identify_next says what to ask, esp_identify_take is told the reply, until next gives false. A
+ * reply has no checksum (facts 1): who the chip is and which flash it has is asked until it is said twice in
+ * a row. Source of registers and bits: facts/esp32-serial-protocol.md 4 and 5.
  */
 
 #include <stdbool.h>
@@ -29,6 +30,7 @@ struct esp_identify {
     struct esp_chip chip;
     unsigned step;
     unsigned polls; /* of the SPI controller's busy bit */
+    unsigned reads; /* of this step's register */
     uint32_t saved_usr, saved_usr2;
 };
 
