@@ -222,7 +222,7 @@ vm-all: ## All scenarios in QEMU
 
 # One after the other, the quick ones first: several build the same. Tests wait more than they work: the linters, which
 # nobody waits for, take the time that is left, and are told at the end.
-CHECKS  := format fences compilers units man install deb interfaces san
+CHECKS  := format fences threats compilers units man install deb interfaces san
 LINTERS := static analyzer
 check: deps-check ## Format, fences, unit and rules, man pages, package, compilers, linters, tests under ASan and UBSan
 	@mkdir -p $(BUILD)
@@ -239,6 +239,10 @@ check-format: ## One format for all C
 
 check-fences: ## Which room may include what
 	python3 tests/check/fences.py
+
+check-threats: ## Each test that the threat model in the README names is there
+	python3 tests/check/threats.py --self-test
+	python3 tests/check/threats.py
 
 # A unit is judged as it is installed, but for its program, which is the one that was built.
 check-units: all sim ## systemd's opinion of the unit, the daemon with its few rights, and what udev makes of the rules
