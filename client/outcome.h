@@ -19,6 +19,6 @@ must_check enum exit_code outcome_to_json(const struct job *job, struct json *js
 /* A job that was started with --no-block. */
 enum exit_code outcome_of_start(const struct client *client, const struct device *device,
                                 const struct job *job);
-/* Makes the call (as follow_call), follows the job to its end and tells how that was; with --no-block, that it
- * has begun. *device becomes what is known of it then. */
+/* Makes the call (as follow_call), follows the job to its end and tells how that was; with --no-block, that
+ * it has begun. *device becomes what is known of it then. */
 enum exit_code outcome_of_call(const struct client *client, struct device *device, sd_bus_message *call);
