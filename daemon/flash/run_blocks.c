@@ -18,9 +18,10 @@ enum {
     FRAME_BYTES = 26,
     ESCAPED_PERMILLE = 1008,
     ROUND_TRIP_US = 400,
-    /* A block that is to come before an erase has ended, or after it, or before a window is full. */
-    BEFORE_US = 4000,
-    AFTER_US = 2000,
+    /* A block that is to come before an erase has ended, or after it: by as much as a host may be late. One
+     * that is to end before a window is full. */
+    BEFORE_US = 8000,
+    AFTER_US = 6000,
     SHORT_BYTES = 512,
 };
 
