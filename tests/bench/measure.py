@@ -84,9 +84,9 @@ class Watch(threading.Thread):
 # ---- boards ----------------------------------------------------------------------------------------------------------
 
 def used_flash():
-    """A board that has been in use, with another release, as tidy as real ones: the firmware uses the first KiB of the
-    config block (facts/pycom.md 3), the rest is blank."""
-    flash = lived_in_flash(FLASH_BYTES)
+    """A board that has been in use, with another release, as long as the one to come so that all of it has to be erased,
+    and as tidy as real ones: the firmware uses the first KiB of the config block (facts/pycom.md 3), the rest is blank."""
+    flash = lived_in_flash(FLASH_BYTES, app_bytes=1_520_000)
     return flash[:0x3ff400] + b"\xff" * 0xc00 + flash[0x400000:]
 
 
