@@ -150,8 +150,7 @@ static const char *const migrations[] = {
     ") STRICT;"
     "PRAGMA user_version = 3;",
 
-    "ALTER TABLE job ADD COLUMN loader TEXT NOT NULL DEFAULT '';"
-    "PRAGMA user_version = 4;",
+    "ALTER TABLE job ADD COLUMN loader TEXT NOT NULL DEFAULT ''; PRAGMA user_version = 4;",
 };
 
 #define SCHEMA ((int)(sizeof migrations / sizeof *migrations))
