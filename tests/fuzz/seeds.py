@@ -158,7 +158,7 @@ def schemas():
     steps = re.split(r'",\n', table)
     found = ["".join(bytes(s, "utf-8").decode("unicode_escape") for s in re.findall(r'"((?:[^"\\]|\\.)*)"', step + '"'))
              for step in steps]
-    return [step for step in found if "CREATE" in step]
+    return [step for step in found if "user_version" in step]
 
 
 ROWS = {
