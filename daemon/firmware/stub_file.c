@@ -253,8 +253,7 @@ bool firmware_stubs_news(struct firmware_stubs *stubs, char *ret, size_t size, b
     case REFUSED:
         snprintf(ret, size,
                  "%s %s: the boot ROM does all, and a flash takes twice as long (run make stub before make "
-                 "install "
-                 "or make deb, or name another file: [flash] stub in wipyd.conf)",
+                 "install or make deb, or name another file: [flash] stub in wipyd.conf)",
                  stubs->path, stubs->why);
         break;
     case FOUND:

@@ -1,6 +1,6 @@
 """Which tests run by both loaders, the boot ROM and Espressif's stub: those that interrupt a job, spoil what is sent, or
-take the port away. run.py runs each of BOTH a second time as NAME.stub; where `make stub` wasn't run that says SKIP. A test of
-LEGACY runs by the stub before v1.2.2, too, where the user has it (WIPYD_STUB_LEGACY).
+take the port away. run.py runs each of BOTH a second time as NAME.stub; where `make stub` wasn't run that says SKIP. A test
+of LEGACY runs by the stub before v1.2.2, too, where the user has it (WIPYD_STUB_LEGACY).
 
 Under sanitizers and in valgrind each of them runs once, by one or the other loader.
 
