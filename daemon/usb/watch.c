@@ -165,6 +165,7 @@ static bool is_taken(const struct usb_watch *watch, const char *slot, const char
  */
 static int read_device(struct usb_watch *watch, struct udev_device *device, struct known **ret) {
     const char *node = udev_device_get_devnode(device), *syspath = udev_device_get_syspath(device);
+    const char *name = udev_device_get_sysname(device);
     const struct usb_adapter *adapter;
     struct usb_adapter configured;
     cleanup(known_free_p) struct known *known = NULL;
@@ -173,7 +174,9 @@ static int read_device(struct usb_watch *watch, struct udev_device *device, stru
     uint16_t vendor, product;
 
     *ret = NULL;
-    if (!is_our_name(udev_device_get_sysname(device)) || !node)
+    if (!name || !syspath)
+        return -ENOMEM;
+    if (!is_our_name(name) || !node)
         return 0;
     errno = 0;
     usb = udev_device_get_parent_with_subsystem_devtype(device, "usb", "usb_device");
@@ -186,7 +189,7 @@ static int read_device(struct usb_watch *watch, struct udev_device *device, stru
     if (!known)
         return -ENOMEM;
     port = &known->port;
-    port->name = strdup(udev_device_get_sysname(device));
+    port->name = strdup(name);
     port->node = strdup(node);
     port->syspath = strdup(syspath);
     port->serial = copy_printable(udev_device_get_sysattr_value(usb, "serial"));
@@ -240,7 +243,7 @@ static void learn(struct usb_watch *watch, struct udev_device *device) {
     int r = read_device(watch, device, &seen);
 
     if (r < 0) {
-        log_warning("%s: %s", udev_device_get_sysname(device), strerror(-r));
+        log_warning("a port that was plugged in can't be looked at: %s; plug it in again", strerror(-r));
         return;
     }
     if (known && seen && is_same(&known->port, &seen->port)) {
