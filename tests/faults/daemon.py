@@ -313,7 +313,7 @@ def replug(bench):
         size = len(bench.log())
         bench.replug(bench.board)
         try:
-            wait_for(lambda: bench.device()["Present"] and bench.device()["Mac"], 3, "the board is seen")
+            wait_for(lambda: bench.device()["Present"] and bench.device()["Mac"], 8, "the board is seen")
         except AssertionError:
             said = re.findall(r"^(?:warning|error) (.*)$", bench.log()[size:], re.M)
             assert said, f"the board isn't seen, and nothing is said about it: {bench.log()[size:]}"
