@@ -1,6 +1,7 @@
 """wipyd under faults: what is asked of it, and what must be true of each answer."""
 import contextlib
 import os
+import random
 import re
 import signal
 import time
@@ -423,14 +424,14 @@ class Life:
         act, check = STEPS[name](self.bench)
         check(act())
 
-    def judge_end(self, when):
+    def judge_end(self, when, fault):
         """The daemon has ended by itself."""
         bench = self.bench
         code = bench.wipyd.wait(timeout=10 * harness.SLOWNESS)
         log, told = bench.told(), bench.control.told()
         self.drop()
         harness.complain_of_sanitizer("wipyd", log)
-        if library := excepted_abort(told, self.names):
+        if library := excepted_abort(told, fault, self.names):
             raise Excepted(library)
         last = log.rstrip().rsplit("\n", 1)[-1]
         assert when == "at start" and code == 1, f"ended with {code}; {told}; {log[-1500:]}"
@@ -438,7 +439,7 @@ class Life:
         assert said and len(said[-1]) > 20, f"ended without a word about what failed; its last: {last!r}"
         return "ended with a sentence"
 
-    def outcome(self, act, check):
+    def outcome(self, act, check, fault):
         """In a word; raises AssertionError where it must not be so."""
         bench = self.bench
         try:
@@ -448,11 +449,11 @@ class Life:
             return error.name
         except DBusError as error:
             if error.name.endswith((".NoReply", ".ServiceUnknown", ".Disconnected")) and self.has_ended():
-                self.judge_end("later")
+                self.judge_end("later", fault)
             return Refused(error.name, error.text).name
         except (OSError, EOFError, ConnectionError, TimeoutError, AssertionError):
             if self.has_ended():
-                self.judge_end("later")
+                self.judge_end("later", fault)
             raise
 
     def has_ended(self):
@@ -482,7 +483,7 @@ class Life:
         act, check = STEPS[name](bench)
         bench.control.arm(fault)
         try:
-            word = self.outcome(act, check)
+            word = self.outcome(act, check, fault)
             if word == "worked" and not bench.control.is_struck:
                 time.sleep(0.2)
         except Excepted as library:
@@ -494,7 +495,7 @@ class Life:
         finally:
             bench.control.off()
         if self.has_gone():
-            self.judge_end("later")
+            self.judge_end("later", fault)
         if not bench.control.is_struck:
             return "not met"
         self.dealt.append(fault)
@@ -515,7 +516,7 @@ class Life:
             act, check = STEPS[name](bench)
             bench.control.arm(fault)
             try:
-                word = self.outcome(act, check)
+                word = self.outcome(act, check, fault)
             except Excepted as library:
                 self.start(warm=False)
                 self.settle()
@@ -544,7 +545,7 @@ class Life:
             except AssertionError:
                 if not self.has_ended():
                     raise
-                word = self.judge_end("at start")
+                word = self.judge_end("at start", fault)
         except Excepted as library:
             word = f"excepted: {library}"
         finally:
@@ -571,7 +572,7 @@ class Life:
         bench.wipyd.send_signal(signal.SIGTERM)
         code = bench.wipyd.wait(timeout=10 * harness.SLOWNESS)
         bench.control.off()
-        library = excepted_abort(bench.control.told(), self.names)
+        library = excepted_abort(bench.control.told(), fault, self.names)
         assert code == 0 or library, f"ended with {code}; {bench.control.told()}; {bench.told()[-1500:]}"
         self.drop()
         return (f"excepted: {library}" if library else "worked") if bench.control.is_struck else "not met"
@@ -587,8 +588,8 @@ class Life:
         return self.later(fault, moment)
 
 
-def record(life):
-    """{moment: {(name, address)}} of start, first, each step, and stop."""
+def record(life, steps):
+    """{moment: {(name, address)}} of start, first, the steps, and stop."""
     bench, control = life.bench, life.bench.control
     life.bench.control.record(1)
     life.start(warm=False)
@@ -597,9 +598,11 @@ def record(life):
         life.do(name)
     life.settle()
     control.record(3)
-    for name in FIRST:
+    for name in FIRST if steps == FIRST else ():
         life.do(name)
     for epoch, name in enumerate(FIRST, 10):
+        if name not in steps:
+            continue
         act, check = STEPS[name](bench)
         life.settle()
         control.record(epoch)
@@ -614,8 +617,8 @@ def record(life):
     sites = control.sites()
     found = {name: sites.get(epoch, set()) for epoch, name in enumerate(FIRST, 10)}
     often = set().union(*found.values())
-    return {"start": sites[1], "stop": sites.get(4, set()), **found,
-            "first": (sites[2] | sites.get(3, set())) - often - sites[1]}
+    once = (sites[2] | sites.get(3, set())) - often - sites[1] if steps == FIRST else set()
+    return {"start": sites[1], "stop": sites.get(4, set()), **found, "first": once}
 
 
 def cases_of(sites, faults_of):
@@ -634,10 +637,12 @@ def server():
 
 # ---- for run.py ------------------------------------------------------------------------------------------------------
 
-def plan(_pattern, _arguments):
+def plan(_pattern, options):
     names = Names(BUILD / "wipyd")
+    # A part of all takes a part of the steps.
+    steps = random.Random(f"{options.seed} steps").sample(FIRST, 6) if options.sites else FIRST
     with server() as web, Life(web, names) as life:
-        sites = record(life)
+        sites = record(life, steps)
     names.find({site for found in sites.values() for _, site in found})
     return (names, sites), cases_of(sites, faults_of)
 

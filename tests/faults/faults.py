@@ -26,17 +26,12 @@ ERRORS = {
     "openat": (ENFILE, ENOSPC),
 }
 
-# What a library makes of a fault by itself: an abort() in it, below that function of ours, is no failure; and why.
-SIGNAL_PIPE = "libuv takes its own pipe for signals for one that can't fail"
-POOL = "the threads of its pool, which are made once"
+# What a library makes of a fault by itself: an abort() of its own is no failure, where the fault was dealt below that
+# function of ours, or, None, below the very call that it aborts in; and why.
 ABORTS = {
-    ("libuv", "start"): SIGNAL_PIPE,
-    ("libuv", "close_next"): SIGNAL_PIPE,
-    ("libuv", "main"): "the loop itself: its epoll, its pipe for signals, its table of watchers",
-    ("libuv", "start_first"): POOL,
-    ("libuv", "serial_port_close"): POOL,
-    ("libuv", "poll_alarm_new"): "its table of watchers can't grow",
-    ("libsystemd", "service_new"): "it tidies up a node of the object tree that isn't in the tree yet, and asserts that it is",
+    ("libuv", None): "it takes for impossible that its threads can't be made, that its pipes and event fds can't be read and "
+                     "written, that its epoll refuses, that its table of watchers can't grow",
+    ("libsystemd", "service_new"): "it tidies up a node of its tree of objects that isn't in the tree yet, and asserts that it is",
 }
 
 
@@ -114,7 +109,8 @@ class Names:
                 places = []
                 for function, place in zip(lines[::2], lines[1::2]):
                     path, _, line = place.partition(":")
-                    places.append((function, os.path.relpath(path, ROOT) if path.startswith("/") else path, line.split(" ")[0]))
+                    path = os.path.relpath(path, ROOT) if path.startswith("/") else os.path.normpath(path)
+                    places.append((function, path, line.split(" ")[0]))
                 ours = [place for place in places if not place[1].startswith("..")]
                 self.known[int(address, 16) + 1] = (ours or places)[0]
         return {address: self.known[address] for address in addresses}
@@ -124,13 +120,12 @@ class Names:
         return f"{fault.name} fails with {os.strerror(fault.error)!r} at {path}:{line}, {function}()"
 
 
-def excepted_abort(told, names):
+def excepted_abort(told, fault, names):
     """The library that gave up by itself, where the table says that it may; None: nobody did, or it may not."""
     found = re.search(r"^abort (\S+) ([0-9a-f]+)$", told, re.M)
-    if not found or found[2] == "0":
+    if not found:
         return None
     library = re.sub(r"\.so.*", "", os.path.basename(found[1]))
-    function, path, _ = names.find([int(found[2], 16)])[int(found[2], 16)]
-    # A test that runs a loop of its own stands where main() does.
-    is_loop = library == "libuv" and path.startswith("tests/")
-    return library if is_loop or (library, function) in ABORTS else None
+    is_same_call = int(found[2], 16) == fault.site
+    function = names.find([fault.site])[fault.site][0]
+    return library if (library, function) in ABORTS or (is_same_call and (library, None) in ABORTS) else None

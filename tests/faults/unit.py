@@ -9,7 +9,7 @@ import time
 
 from faults import BUILD, MEMORY, ROOT, Control, Names, excepted_abort, faults_of, harness
 
-LIMIT_S = 40
+LIMIT_S = 150
 PROGRAMS_MOST = 2
 SLOW_S = 10  # programs that take longer wait for time to pass, again and again
 
@@ -92,7 +92,7 @@ class Worker:
         if not control.is_struck:
             return "not met"
         harness.complain_of_sanitizer(program.name, out)
-        if library := excepted_abort(told, self.names[program]):
+        if library := excepted_abort(told, fault, self.names[program]):
             return f"excepted: {library}"
         assert code is not None, f"it doesn't end within {LIMIT_S} s; {out[-800:]}"
         assert code >= 0 and "abort " not in told, f"signal {-code}; {told}; {out[-800:]}"
