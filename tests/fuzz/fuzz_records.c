@@ -101,6 +101,19 @@ static void read_slots(struct records *records) {
     free(list);
 }
 
+static void read_rates(struct records *records) {
+    struct rate_record *list = NULL;
+    size_t n = 0;
+
+    if (records_list_rates(records, &list, &n) < 0)
+        return;
+    for (size_t i = 0; i < n; i++) {
+        must_be_text(list[i].owner);
+        must_be_text(list[i].name);
+    }
+    free(list);
+}
+
 static void check_job(const struct job_record *job) {
     must_be_text(job->device);
     must_be_text(job->error_text);
@@ -171,6 +184,9 @@ static void write_and_read(struct records *records) {
         free(boards);
     }
     (void)!records_put_job(records, &job);
+    (void)!records_delete_board(records, MAC);
+    (void)!records_delete_slot(records, "1-1");
+    (void)!records_delete_firmware(records, DIGEST);
 }
 
 static void use(const char *path) {
@@ -189,6 +205,7 @@ static void use(const char *path) {
     read_firmware(records);
     read_boards(records);
     read_slots(records);
+    read_rates(records);
     for (size_t i = 0; i < sizeof queries / sizeof *queries; i++) {
         read_jobs(records, &queries[i]);
         read_decisions(records, &queries[i]);

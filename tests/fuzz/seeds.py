@@ -229,6 +229,7 @@ def of_calls(folder):
             arguments = b"".join(bytes(4) + word for word in (words, words, words))
             write(folder, "bus", f"method-{method}-{words[0]}", bytes([0, method, 4, 0x62]) + arguments)
             write(folder, "bus", f"method-{method}-{words[0]}-asked", bytes([2, method, 4, 0x22]) + arguments * 2)
+            write(folder, "bus", f"method-{method}-{words[0]}-there", bytes([0, method, 4, 0x80]) + arguments)
 
 
 def of_people(folder):
