@@ -13,7 +13,7 @@ JOBS := $(shell nproc 2>/dev/null || echo 1)
 ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(JOBS)
 endif
-ifeq ($(filter test% check% bench demo vm% soak matrix noise fuzz coverage valgrind durability faults,$(MAKECMDGOALS)),)
+ifeq ($(filter test% check% bench demo vm% soak matrix noise fuzz coverage valgrind durability faults hostile,$(MAKECMDGOALS)),)
 MAKEFLAGS += --output-sync=target
 endif
 
@@ -340,8 +340,14 @@ fuzz: ## Fuzz each target of tests/fuzz for T seconds, on all cores; K=NAME: onl
 
 fuzz-programs: $(FUZZ_BIN)
 
+# MB: of garbage, from ten devices at once; 330 is an hour of one at 921600 baud.
+MB ?= 330
+hostile: deps ## Bad callers, databases, servers, and an hour's garbage from USB devices; MB=N: less or more of it
+	@$(MAKE) --no-print-directory all sim
+	@WIPYD_BUILD=$(BUILD) WIPYD_GARBAGE_MB=$(MB) python3 tests/integration/run.py -k 'test_hostile|bad_server'
+
 # SEED: of what is lost where a disk may keep a part.
-.PHONY: durability faults
+.PHONY: durability faults hostile
 durability: deps ## Lose the power before each change of a file in a day's work, in five ways; SEED=N repeats one
 	@$(MAKE) --no-print-directory all sim
 	@WIPYD_BUILD=$(BUILD) WIPYD_DURABILITY=all WIPYD_DURABILITY_S=3600 WIPYD_SEED=$(SEED) \

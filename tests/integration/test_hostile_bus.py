@@ -7,6 +7,7 @@ import os
 import random
 import select
 import socket
+import statistics
 import threading
 import time
 from pathlib import Path
@@ -14,22 +15,22 @@ from pathlib import Path
 import dbusmini
 from doubles import Polkit, somebody_else
 from harness import (DEVICE, JOB, MB, SANITIZED, SLOWNESS, VALGRIND, Bench, DBusError, Skip, Variant, lived_in_flash, memfd,
-                     takes, wait_for)
-from neighbour import MANAGER, Neighbour, memory_kib
+                     quiet, takes, wait_for)
+from neighbour import ANSWER_MS, MANAGER, Neighbour, memory_kib
 
 ROOT_PATH, PROPERTIES, OBJECTS = "/org/wipyd1", "org.freedesktop.DBus.Properties", "org.freedesktop.DBus.ObjectManager"
 CALLS_A_SECOND, FLOOD_S = 1000, 3
 
 
-def flood(address, seconds, report):
-    """1,000 calls a second that nobody waits for. Writes how many were sent."""
+def flood(address, seconds, rate, report):
+    """So many calls a second, that nobody waits for. Writes how many were sent."""
     connection = dbusmini.Connection(address)
     calls = [(ROOT_PATH, PROPERTIES, "GetAll", "s", MANAGER)] * 6 + [
         (ROOT_PATH, OBJECTS, "GetManagedObjects"), (ROOT_PATH, MANAGER, "History", "a{sv}", {}),
         (ROOT_PATH, MANAGER, "Decisions", "a{sv}", {}), (ROOT_PATH, MANAGER, "FindDevice", "s", "x" * 300)]
     start, n = time.monotonic(), 0
     while (now := time.monotonic()) < start + seconds:
-        while n < (now - start) * CALLS_A_SECOND:
+        while n < (now - start) * rate:
             connection.send(*calls[n % len(calls)])
             n += 1
         while select.select([connection.socket], [], [], 0)[0]:
@@ -63,7 +64,7 @@ def in_a_child(function, *arguments):
 def test_a_caller_floods():
     with Bench([dict(flash=lived_in_flash(4 * MB))]) as bench:
         package = bench.package(app_bytes=300_000)
-        with Neighbour(bench) as watch, in_a_child(flood, bench.address, FLOOD_S * SLOWNESS) as flooded:
+        with Neighbour(bench) as watch, in_a_child(flood, bench.address, FLOOD_S * SLOWNESS, CALLS_A_SECOND) as flooded:
             job = bench.start_flash(package)
             end = time.monotonic() + FLOOD_S * SLOWNESS
             while time.monotonic() < end:
@@ -75,6 +76,32 @@ def test_a_caller_floods():
             ended = bench.wait_job(job)
             assert ended["State"] == "done", ended
             assert bench.ctl("status").code == 0
+
+
+def milliseconds_of_status(bench, times):
+    """Of `wipyctl status` as people have it, its start and end included."""
+    took = []
+    for _ in range(times):
+        start = time.monotonic()
+        assert bench.ctl("status").code == 0
+        took.append((time.monotonic() - start) * 1000)
+    return statistics.median(took), max(took)
+
+
+@quiet
+@takes(6)
+def test_status_while_many_flood():
+    """1,000 calls a second from one connection, and the same from ten at once: a person is answered."""
+    with Bench(boards=2) as bench:
+        before, _ = milliseconds_of_status(bench, 15)
+        for n in 1, 10:
+            with contextlib.ExitStack() as stack:
+                for _ in range(n):
+                    stack.enter_context(in_a_child(flood, bench.address, 60 * SLOWNESS, CALLS_A_SECOND // n))
+                time.sleep(0.5)
+                during, worst = milliseconds_of_status(bench, 15)
+            print(f"note: wipyctl status while {n} flood: {during:.0f} ms (median of 15, at worst {worst:.0f}; before {before:.0f})")
+            assert during <= max(ANSWER_MS * SLOWNESS, 6 * before), (n, during, before)
 
 
 def refused(call, *arguments):

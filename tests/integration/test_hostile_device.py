@@ -21,12 +21,28 @@ from neighbour import Neighbour
 GARBAGE_MB = float(os.environ.get("WIPYD_GARBAGE_MB", "6"))
 RNG = random.Random(5)
 SYNC_REPLY = b"\xc0\x01\x08\x04\x00\x07\x07\x12\x20\x00\x00\x00\x00\xc0"
+
+
+def nonsense_frames(size):
+    """Frames as the ROM's: direction, any command, a length that is right or isn't, a value, a status that says yes or no."""
+    data = b""
+    while len(data) < size:
+        body = RNG.randbytes(RNG.choice([0, 2, 4, 16, 300]))
+        length = len(body) if RNG.random() < 0.7 else RNG.randrange(1 << 16)
+        frame = struct.pack("<BBHI", 1, RNG.choice([2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 14, 15, 16, 17, 18, 19, 0xD2]), length,
+                            RNG.choice([0, 0x00F01D83, RNG.getrandbits(32)])) + body + RNG.choice([bytes(4), b"\1\5\0\0", b""])
+        data += b"\xc0" + frame.replace(b"\xdb", b"\xdb\xdd").replace(b"\xc0", b"\xdb\xdc") + b"\xc0"
+    return data
+
+
 KINDS = {
     "random": RNG.randbytes(1 << 16),
     "frame ends": b"\xc0" * (1 << 16),
     "escapes": b"\xdb\xdd\xdb\xdc" * (1 << 14),
     "one frame without an end": b"\xc0" + b"\x01" * ((1 << 16) - 1),
     "replies to all and nothing": SYNC_REPLY * (1 << 12),
+    "frames as the ROM's, of nonsense": nonsense_frames(1 << 16),
+    "a ROM that says yes to all": (SYNC_REPLY + b"\xc0\x01\x0a\x04\x00\x83\x1d\xf0\x00\x00\x00\x00\x00\xc0") * (1 << 11),
     "a boot log without an end": b"rst:0x1 (POWERON_RESET),boot:0x3 (DOWNLOAD_BOOT(UART0))" * 1200,
     "waiting for download, for ever": b"waiting for download\r\n" * 3000,
     "a REPL": b"\r\n>>> Pycom MicroPython 1.20.2.r4 on 2021-01-12; WiPy with ESP32\r\n" * 900,
