@@ -32,7 +32,7 @@ def unhex(text):
 
 
 class Call:
-    """One that succeeded: when it ended, its name, its words, what it gave back."""
+    """One that succeeded: when it began (they are in the order of their ends), its name, its words, what it gave back."""
 
     def __init__(self, when, name, words, result):
         self.when, self.name, self.words, self.result = when, name, words, result
@@ -59,10 +59,11 @@ def read_calls(trace):
         for line in file:
             pid, when, rest = line.rstrip("\n").split(None, 2)
             if rest.endswith("<unfinished ...>"):
-                halves[pid] = rest[:-len("<unfinished ...>")]
+                halves[pid] = when, rest[:-len("<unfinished ...>")]
                 continue
             if resumed := re.match(r"<\.\.\. \w+ resumed>", rest):
-                rest = halves.pop(pid) + rest[resumed.end():]
+                when, half = halves.pop(pid)
+                rest = half + rest[resumed.end():]
             if whole := re.fullmatch(r"(\w+)\((.*)\) += (\d+)(<.*)?", rest):
                 calls.append(Call(float(when), whole[1], whole[2], int(whole[3])))
     return calls

@@ -92,8 +92,11 @@ class Choir:
             time.sleep(0.001)
 
     def close(self):
+        if not self.pid:
+            return
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
+        self.pid = None
         for babbler in self.babblers:
             os.close(babbler.master)
 
@@ -138,8 +141,10 @@ def test_devices_that_babble():
                     round_number += 1
                     time.sleep(0.2)
                     assert time.monotonic() < end, choir.sent()
+                sent = choir.sent()
+                choir.close()
                 bench.bus.close_fds()
-            print("note: " + ", ".join(f"{b.kind}: {n / 1e6:.2f} MB" for b, n in zip(babblers, choir.sent())))
+            print("note: " + ", ".join(f"{b.kind}: {n / 1e6:.2f} MB" for b, n in zip(babblers, sent)))
             # No garbage passes for a board.
             jobs, = bench.bus.call("/org/wipyd1", MANAGER, "History", "a{sv}", {"limit": Variant("u", 10_000)})
             print(f"note: {len(jobs)} jobs")
