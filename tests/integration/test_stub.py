@@ -327,3 +327,20 @@ def test_a_stub_that_runs_already_is_used_as_it_is():
                 bench.board.download()
             assert bench.flash_well(second, baud=460800)["Loader"] == word
             check_flash(bench.board, second, between)
+            early = "sync -> raise-baud" in bench.log() and "raise-baud -> identify" in bench.log()
+            assert early != lines, "who answers already is asked all at the rate that is wanted"
+            assert bench.log().count("goes on at 460800 baud") == 2, "said once a job"
+
+
+def test_a_stub_that_runs_already_and_ignores_the_rate():
+    """It is found again at the rate that it has kept, and nobody needs to press anything."""
+    before = lived_in_flash(4 * MB)
+    with Bench([dict(flash=before)], stub=STUB, connect_timeout=15) as bench:
+        first, second = bench.package(app_bytes=200_000), bench.package("b.tar.gz", app_bytes=260_000)
+        bench.flash_well(first, baud=460800)
+        between, resets = bench.board.flash(), bench.board.status()["resets"]
+        bench.board.ask("set ignore-baud on")
+        job = bench.flash_well(second, baud=460800, seconds=60)
+        assert job["Loader"] == "stub of unknown version" and job["Baud"] == 115200, job
+        assert bench.board.status()["resets"] == resets
+        check_flash(bench.board, second, between)
