@@ -70,7 +70,7 @@ def run_case(case, options):
     figures, other = measure.median_of(runs), run_peer(case, options)
     rows = case.rows(figures, other)
     print_rows(case.name, rows)
-    return {"case": case.name, "figures": figures, "peer": other, "runs": runs,
+    return {"case": case.name, "figures": figures, "peer": other, "runs": runs, "spread": measure.spread_of(runs),
             "rows": [{"what": row.what, "value": row.value, "unit": row.unit, "budget": row.budget, "peer": row.peer}
                      for row in rows], "is_met": all(row.is_met for row in rows)}
 

@@ -151,3 +151,11 @@ def median_of(runs):
     return {key: statistics.median(run[key] for run in runs)
             if isinstance(value, (int, float)) and not isinstance(value, bool) else value
             for key, value in runs[0].items()}
+
+
+def spread_of(runs):
+    """How far the runs lie apart, as a share of their median: of each number that differs at all."""
+    medians = median_of(runs)
+    return {key: (max(values) - min(values)) / medians[key] for key, value in runs[0].items()
+            if isinstance(value, (int, float)) and not isinstance(value, bool)
+            for values in [[run[key] for run in runs]] if min(values) != max(values) and medians[key]}
