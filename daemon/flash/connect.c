@@ -29,8 +29,11 @@ enum {
 static void find_holder(struct flash_job *job) {
     char holder[64];
 
-    if (!serial_holder_find(job->node, holder, sizeof holder))
+    if (!serial_holder_find(job->node, holder, sizeof holder)) {
         *holder = 0;
+        if (serial_holder_wait(&job->open_turns))
+            return;
+    }
     flash_board_port_fault(&job->work_fault, job->node, -EBUSY, holder);
 }
 
@@ -54,6 +57,8 @@ enum step flash_enter_open(struct flash_job *job) {
 enum step flash_reply_open(struct flash_job *job, enum esp_outcome outcome, const struct esp_reply *reply) {
     (void)outcome;
     (void)reply;
+    if (job->work_fault.code == WIPYD_ERROR_NONE)
+        return STEP_AGAIN;
     job->status.fault = job->work_fault;
     return STEP_FAIL;
 }

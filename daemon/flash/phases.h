@@ -56,6 +56,7 @@ struct flash_job {
     uv_timer_t timer; /* starts the job; then unused */
     bool is_working;
     struct fault work_fault;
+    unsigned open_turns; /* of serial_holder_wait */
     bool timer_closed;
 
     int package_fd;

@@ -197,9 +197,14 @@ void visit_close_link(struct flash_visit *visit) {
 static void find_holder(uv_work_t *work) {
     struct flash_visit *visit = work->data;
 
-    if (!serial_holder_find(visit->node, visit->holder, sizeof visit->holder))
-        *visit->holder = 0;
+    visit->is_due_again = false;
+    if (serial_holder_find(visit->node, visit->holder, sizeof visit->holder))
+        return;
+    *visit->holder = 0;
+    visit->is_due_again = visit->is_locked && serial_holder_wait(&visit->open_turns);
 }
+
+static void look_for_holder(struct flash_visit *visit);
 
 static void on_holder(uv_work_t *work, int status) {
     struct flash_visit *visit = work->data;
@@ -212,6 +217,11 @@ static void on_holder(uv_work_t *work, int status) {
         return;
     }
     r = *visit->holder ? -EBUSY : esp_link_open(&visit->link, visit->loop, visit->node, on_port_gone, visit);
+    if (r == -EBUSY && !*visit->holder && (!visit->is_locked || visit->is_due_again)) {
+        visit->is_locked = true;
+        look_for_holder(visit);
+        return;
+    }
     if (r < 0) {
         report_fault(visit, r);
         return;
@@ -219,6 +229,11 @@ static void on_holder(uv_work_t *work, int status) {
     esp_link_on_text(visit->link, visit_on_text);
     visit->report.has_lines = esp_link_has_lines(visit->link);
     visit_listen_first(visit);
+}
+
+static void look_for_holder(struct flash_visit *visit) {
+    uv_queue_work(visit->loop, &visit->work, find_holder, on_holder); /* fails without a function only */
+    visit->is_working = true;
 }
 
 int flash_visit_start(struct flash_visit **ret, uv_loop_t *loop, const struct flash_visit_request *request,
@@ -243,8 +258,7 @@ int flash_visit_start(struct flash_visit **ret, uv_loop_t *loop, const struct fl
     visit->request.device = visit->device;
     visit->work.data = visit->timer.data = visit;
     uv_timer_init(loop, &visit->timer);
-    uv_queue_work(loop, &visit->work, find_holder, on_holder); /* fails without a function only */
-    visit->is_working = true;
+    look_for_holder(visit);
     *ret = visit;
     return 0;
 }

@@ -28,6 +28,9 @@ struct flash_visit {
 
     uv_work_t work; /* looks for the port's holder */
     bool is_working;
+    bool is_locked;    /* by nobody else: we haven't quite let go of it */
+    bool is_due_again; /* opening it */
+    unsigned open_turns;
     char holder[64];
     struct esp_link *link;
     bool is_gone;    /* and reported */

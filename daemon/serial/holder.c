@@ -6,8 +6,11 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 #include "daemon/serial/port.h"
+
+enum { TURNS_MAX = 20, TURN_MS = 50 };
 
 static void close_file_p(FILE **file) {
     if (*file)
@@ -57,7 +60,7 @@ static pid_t find_opener(dev_t device) {
     while (dir && (entry = readdir(dir))) {
         pid_t pid = isdigit((unsigned char)entry->d_name[0]) ? (pid_t)strtol(entry->d_name, NULL, 10) : 0;
 
-        if (pid > 0 && has_open(pid, device))
+        if (pid > 0 && pid != getpid() && has_open(pid, device))
             return pid;
     }
     return 0;
@@ -73,7 +76,7 @@ bool serial_holder_find(const char *path, char *ret, size_t size) {
     if (stat(path, &st) < 0 || !S_ISCHR(st.st_mode))
         return false;
     pid = find_locker(&st);
-    if (pid == 0)
+    if (pid == 0 || pid == getpid())
         pid = find_opener(st.st_rdev);
     if (pid == 0)
         return false;
@@ -87,5 +90,13 @@ bool serial_holder_find(const char *path, char *ret, size_t size) {
         if (*c < 0x20 || *c > 0x7e) /* any program may name itself anything, and D-Bus takes UTF-8 only */
             *c = '?';
     snprintf(ret, size, "%s (pid %d)", name, pid);
+    return true;
+}
+
+bool serial_holder_wait(unsigned *turns) {
+    if (*turns == TURNS_MAX)
+        return false;
+    (*turns)++;
+    uv_sleep(TURN_MS);
     return true;
 }

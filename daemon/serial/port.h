@@ -59,6 +59,14 @@ void serial_port_close(struct serial_port *port, void (*on_closed)(void *userdat
 /*
  * Who holds a tty: the name and pid of a process that has it locked (/proc/locks) or open (/proc/PID/fd, as
  * far as we may look). Walks /proc, so call it from the thread pool. ret: at least 64 bytes, "screen (pid
- * 4711)"; false when nobody can be named.
+ * 4711)"; false when nobody can be named. This process is never named: what it has open is about to be
+ * closed, and serial_port_open's -EBUSY tells whether it is still locked.
  */
 bool serial_holder_find(const char *path, char *ret, size_t size);
+
+/*
+ * For -EBUSY where nobody else is found: a port that was given up is closed in the pool, and under the name
+ * of a tty that was pulled out there may be another by the time of its event. In the pool: sleeps a moment,
+ * and says whether opening is worth another try. turns counts them, from 0.
+ */
+bool serial_holder_wait(unsigned *turns);

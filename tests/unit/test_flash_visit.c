@@ -56,6 +56,44 @@ static void held_port_is_named_and_not_opened(void **state) {
     }
 }
 
+static int own_fd;
+
+static void let_go(struct bench *bench) {
+    (void)bench;
+    flock(own_fd, LOCK_UN);
+    close(own_fd);
+}
+
+/* A visit that was given up is closed in the pool: the next one finds the port locked, by nobody else. */
+static void port_that_we_have_not_quite_closed(void **state) {
+    struct bench *bench = *state;
+
+    own_fd = open(bench->path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(own_fd >= 0);
+    assert_int_equal(flock(own_fd, LOCK_EX | LOCK_NB), 0);
+    bench->board = ROM;
+    tick(bench, 150, 0, let_go);
+    visit(bench);
+    assert_int_equal(bench->report.fault.code, WIPYD_ERROR_NONE);
+    assert_string_equal(bench->report.holder, "");
+    assert_true(bench->n_sent > 0);
+}
+
+/* As long as that never happens there is an end of it, and it is told as what it is. */
+static void port_that_we_never_close(void **state) {
+    struct bench *bench = *state;
+    int fd = open(bench->path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+
+    assert_true(fd >= 0);
+    assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+    visit(bench);
+    assert_int_equal(bench->report.fault.code, WIPYD_ERROR_PORT_BUSY);
+    assert_string_equal(bench->report.holder, "");
+    assert_int_equal(bench->n_sent, 0);
+    close_and_begin_anew(bench);
+    close(fd);
+}
+
 static void port_that_cannot_be_opened(void **state) {
     static const struct {
         const char *path;
@@ -441,6 +479,8 @@ int main(void) {
         TEST(silent_port_gets_so_many_syncs_and_no_other_byte),
         TEST(quiet_visit_sends_nothing),
         TEST(held_port_is_named_and_not_opened),
+        TEST(port_that_we_have_not_quite_closed),
+        TEST(port_that_we_never_close),
         TEST(port_that_cannot_be_opened),
         TEST(each_verdict),
         TEST(banner_after_a_boot_is_the_firmwares_own_word),
