@@ -11,8 +11,8 @@ handful of faults: on the wire, in the chip, at the cable, at the job.
 
 What is held against every job: one that is "done" has left the flash file as the package wants it, byte for byte; the
 config block, NVS and file system are the board's own, whatever became of the job; its record says what was seen of it. At the
-end: no job is missing in the history or there twice, no job is open, as many files are open as in the beginning, and no
-more memory is used.
+end: no job is missing in the history or there twice, no job is open, as many files are open as in the beginning. At each 5 %
+of the run memory and files are noted; of a daemon that lived through it the last quarter must not be above the first one.
 
 The seed is printed, and gives the same boards, packages and faults again; when they strike is up to the machine's load. The
 last line says "N passed, N failed", a job each; the exit code is 1 when one failed. Daemons that are quicker do more of them.
@@ -25,7 +25,10 @@ import os
 import random
 import resource
 import signal
+import statistics
 import sys
+import tempfile
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -42,7 +45,9 @@ OWN = (slice(0x9000, 0x10000), slice(0x380000, 0x3FF000), CONFIG)  # NVS, file s
 JOB_LIMIT_S = 90
 WATCH_S = 0.1
 RSS_LIMIT_KIB = 32 * 1024  # of a daemon with all its boards
-RSS_GROWTH_KIB = 3 * 1024  # what is kept of finished jobs is bounded, and full by the first look
+RSS_GROWTH_KIB = 2 * 1024  # from the first quarter's median to the last one's; SQLite's pages fill up to 2000 KiB meanwhile
+N_SAMPLES = 20
+MEMORY = "/dev/shm"  # the disk's fsync is slower than all else, and power loss has a test of its own
 SETTINGS = "[boards]\nsettle = 50\nlisten = 150\nsyncs = 3\npolicy = {policy}\n[flash]\nattempts = 50\n{loader}"
 
 # (weight, request; N, K: small numbers, OP: an operation)
@@ -102,17 +107,18 @@ class Wrong(Exception):
 
 
 class Worker:
-    def __init__(self, index, seed, n, left, n_boards, seconds, loader):
-        """n: its share, for the sake of planning; left: how many are to end yet, of all workers."""
+    def __init__(self, index, seed, n, left, total, n_boards, seconds, loader):
+        """n: its share, for the sake of planning; left: how many of the total are to end yet, of all workers."""
         self.rng = random.Random(f"{seed} {index}")
-        self.index, self.wanted, self.left, self.n_boards = index, n, left, n_boards
+        self.index, self.wanted, self.left, self.total, self.n_boards = index, n, left, total, n_boards
         self.by_policy, self.is_killed = index % 2 == 1, index // 2 % 2 == 1
         self.loader = loader
         self.end = time.monotonic() + seconds if seconds else None
         self.counts = collections.Counter()
         self.problems = []
         self.states = {}   # job id -> how it ended, as we saw it
-        self.memory = []   # (flashes, KiB, files)
+        self.memory = []   # (flashes, KiB, files), when no job was open
+        self.samples = []  # the same at each 5 % of the run, whatever is open; of ports and packages the files don't count
         self.kills_at = None
 
     # ---- setting up ----
@@ -125,7 +131,7 @@ class Worker:
         self.ordinary = ordinary
         stub = f"stub = {simstub.FILES['new']}\n" if self.loader == "stub" else "stub = off\n" if can_stub() else ""
         settings = SETTINGS.format(policy="wipy" if self.by_policy else "ask", loader=stub)
-        with Bench(boards=boards, usb=self.by_policy, config=settings, connect_timeout=20) as bench:
+        with self.enter(boards=boards, usb=self.by_policy, config=settings, connect_timeout=20) as bench:
             self.bench = bench
             self.packages = [Package(bench.package(f"p{k}.tar.gz", release=f"1.20.{k + 1}.r1",
                                                    app_bytes=self.rng.randrange(8, 60) * 1024, seed=self.rng.randrange(1 << 30)))
@@ -140,8 +146,30 @@ class Worker:
             self.files_before = self.open_files()
             self.loop()
             self.finish()
-        return dict(counts=self.counts, problems=self.problems, memory=self.memory, index=self.index, by_policy=self.by_policy,
-                    is_killed=self.is_killed, loader=self.loader)
+        return self.result()
+
+    def result(self):
+        return dict(counts=self.counts, problems=self.problems, memory=self.memory, samples=self.samples, index=self.index,
+                    by_policy=self.by_policy, is_killed=self.is_killed, loader=self.loader)
+
+    @staticmethod
+    @contextlib.contextmanager
+    def enter(**options):
+        """A bench, as soon as the machine has inotify instances for its boards: other tests want some, too."""
+        bench, end = None, time.monotonic() + 120
+        while not bench:
+            try:
+                bench = Bench(**options).__enter__()
+            except AssertionError as problem:
+                if "wipysim said ''" not in str(problem) or time.monotonic() > end:
+                    raise
+                time.sleep(2)
+        try:
+            yield bench
+        except BaseException:
+            bench.__exit__(*sys.exc_info())
+            raise
+        bench.__exit__(None, None, None)
 
     # ---- the loop ----
     def n_ended(self):
@@ -156,6 +184,8 @@ class Worker:
         while not self.is_over():
             for seat in self.seats:
                 self.step(seat)
+            if self.total - self.left.value >= self.total * len(self.samples) // N_SAMPLES:
+                self.samples.append((self.n_ended(), self.resident_kib(), len(self.lasting_files())))
             if self.is_killed and self.n_ended() >= self.next_kill:
                 self.next_kill = self.n_ended() + self.rng.randrange(10, 60)
                 self.end_daemon()
@@ -377,7 +407,8 @@ class Worker:
 
     def kept(self, seat):
         """What history has of a job that is no object any more."""
-        row = next((row for row in self.history(board=seat.mac, limit=20) if row["id"] == seat.last_id), None)
+        # One that was cancelled early has no board in its record.
+        row = next((row for row in self.history(limit=400) if row["id"] == seat.last_id), None)
         if not row or row["state"] not in FINAL:
             raise Wrong(f"{seat.path} is gone, and history has {row}")
         return {"State": row["state"], "Error": row["error"], "ErrorText": row["error-text"], "Phase": row["phase"],
@@ -435,13 +466,19 @@ class Worker:
         # umockdev's preload library keeps sockets of its own open; memory files that are read are a job's.
         return sorted(name for name in found if not name.startswith("socket:"))
 
+    def lasting_files(self):
+        return [name for name in self.open_files() if not name.startswith(("/dev/pts/", "/memfd:"))]
+
+    def resident_kib(self):
+        text = Path(f"/proc/{self.bench.wipyd.pid}/status").read_text()
+        return int(text[text.index("VmRSS:"):].split()[1])
+
     def look_at_memory(self):
         try:
             wait_for(lambda: len(self.open_files()) <= len(self.files_before), 15, "no more files are open than at the start")
         except AssertionError:
             self.problems.append(f"daemon {self.index}: files left open: {set(self.open_files()) - set(self.files_before)}")
-        text = Path(f"/proc/{self.bench.wipyd.pid}/status").read_text()
-        kib = int(text[text.index("VmRSS:"):].split()[1])
+        kib = self.resident_kib()
         self.memory.append((self.n_ended(), kib, len(self.open_files())))
         if kib > RSS_LIMIT_KIB and not SANITIZED:  # those keep what was freed
             self.problems.append(f"daemon {self.index}: {kib} KiB resident")
@@ -449,8 +486,8 @@ class Worker:
     def finish(self):
         self.drain()
         self.look_at_memory()
-        if not SANITIZED and not self.is_killed and len(self.memory) > 1 and self.memory[-1][1] > self.memory[0][1] + RSS_GROWTH_KIB:
-            self.problems.append(f"daemon {self.index}: memory grows: {self.memory}")
+        if not SANITIZED and not self.is_killed:
+            self.problems += [f"daemon {self.index}: {words}" for words in growth(self.samples)]
         rows = [row for row in self.history(limit=10000) if row["kind"] == "flash"]
         ids = [row["id"] for row in rows]
         if len(set(ids)) != len(ids):
@@ -463,23 +500,57 @@ class Worker:
         self.counts["attempts"] += sum(row["attempts"] for row in rows)
 
 
+def quarters(samples, column):
+    """The medians of the first and the last quarter. The very first sample is of a daemon that has done nothing yet."""
+    values = [sample[column] for sample in samples[1:]]
+    n = max(1, len(values) // 4)
+    return statistics.median(values[:n]), statistics.median(values[-n:])
+
+
+def growth(samples):
+    """What a daemon that was never restarted has more of in the end."""
+    if len(samples) < 5:
+        return []
+    first, last = quarters(samples, 1)
+    words = [f"memory grows from {first} to {last} KiB: {samples}"] if last > first + RSS_GROWTH_KIB else []
+    first, last = quarters(samples, 2)
+    return words + ([f"open files grow from {first} to {last}: {samples}"] if last > first else [])
+
+
+def slope(samples):
+    """KiB for each 1000 flashes, fitted."""
+    if len(samples) < 5 or samples[1][0] == samples[-1][0]:
+        return "too short for a slope"
+    fit = statistics.linear_regression([sample[0] for sample in samples[1:]], [sample[1] for sample in samples[1:]])
+    return f"{1000 * fit.slope:+.0f} KiB for each 1000 flashes"
+
+
 def can_stub():
     """Whether this daemon knows the stub at all: its phases say so."""
     return "load-stub" in phases()
 
 
-def work(pipe, *arguments):
+def work(pipe, folder, *arguments):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     worker = Worker(*arguments)
+    if folder and not worker.by_policy:  # what is under /dev would mean umockdev's own to a daemon with USB
+        os.environ["WIPYD_TEST_FOLDER"] = folder
     try:
         result = worker.run()
     except BaseException as problem:
         traceback.print_exc()
         worker.problems.append(f"daemon {worker.index}: {problem}")
-        result = dict(counts=worker.counts, problems=worker.problems, memory=worker.memory, index=worker.index,
-                      by_policy=worker.by_policy, is_killed=worker.is_killed, loader=worker.loader)
+        result = worker.result()
     pipe.send(result)
     pipe.close()
+
+
+def tell(left, total, started):
+    """A line at each 5 %."""
+    for part in range(1, N_SAMPLES):
+        while total - left.value < total * part // N_SAMPLES:
+            time.sleep(1)
+        print(f"{100 * part // N_SAMPLES} %: {total - left.value} flashes in {time.monotonic() - started:.0f} s", flush=True)
 
 
 def main():
@@ -487,13 +558,27 @@ def main():
     parser.add_argument("-n", type=int, default=20000, help="flashes, over all daemons")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--seconds", type=float, help="begin nothing new after that")
-    parser.add_argument("--workers", type=int, default=4, help="daemons")
-    parser.add_argument("--boards", type=int, default=12, help="of each daemon")
+    parser.add_argument("--workers", type=int, default=8, help="daemons")
+    parser.add_argument("--boards", type=int, default=5, help="of each daemon; the kernel has 128 inotify instances, of which each takes one")
     arguments = parser.parse_args()
     seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(1 << 30)
     loaders = ["rom", "stub"] if can_stub() and simstub.FILES["new"].exists() else ["rom"]
     print(f"soak: {arguments.n} flashes, SEED={seed}, {arguments.workers} daemons with {arguments.boards} boards each, "
           f"loaders: {', '.join(loaders)}", flush=True)
+    with memory_folder() as folder:
+        return run(arguments, seed, loaders, folder)
+
+
+@contextlib.contextmanager
+def memory_folder():
+    if "WIPYD_TEST_FOLDER" in os.environ or not os.path.isdir(MEMORY):
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="wipyd-", dir=MEMORY) as folder:
+        yield folder
+
+
+def run(arguments, seed, loaders, folder):
     started, running = time.monotonic(), []
     left = multiprocessing.Value("q", arguments.n)
     for index in range(arguments.workers):
@@ -501,12 +586,13 @@ def main():
         # Of the four kinds of daemon, each comes with each loader before one comes again.
         loader = loaders[(index + index // 4) % len(loaders)]
         share = arguments.n // arguments.workers
-        process = multiprocessing.Process(target=work, args=(theirs, index, seed, share, left, arguments.boards,
-                                                             arguments.seconds, loader))
+        process = multiprocessing.Process(target=work, args=(theirs, folder, index, seed, share, left,
+                                                             arguments.n, arguments.boards, arguments.seconds, loader))
         process.start()
         theirs.close()
         running.append((process, ours))
 
+    threading.Thread(target=tell, args=(left, arguments.n, started), daemon=True).start()
     counts, problems, ended = collections.Counter(), [], 0
     for process, pipe in running:
         try:
@@ -521,6 +607,10 @@ def main():
         print(f"daemon {result['index']}: {result['loader']}, {'policy' if result['by_policy'] else 'command'}, "
               f"{'killed now and then' if result['is_killed'] else 'never restarted'}; "
               f"(flashes, KiB, files): {result['memory']}")
+        if not result["is_killed"] and len(result["samples"]) > 4:
+            kib, files = quarters(result["samples"], 1), quarters(result["samples"], 2)
+            print(f"daemon {result['index']}: at each 5 %: {result['samples']}; first and last quarter {kib[0]:.0f} and {kib[1]:.0f} "
+                  f"KiB, {files[0]:.0f} and {files[1]:.0f} files; {slope(result['samples'])}")
     seconds = time.monotonic() - started
     for name in sorted(counts):
         print(f"{counts[name]:8} {name}")
