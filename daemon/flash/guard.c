@@ -1,7 +1,19 @@
 /* The last look. BEGIN and its like carry no checksum: a bit that flips on the way, and the chip erases or
  * writes elsewhere, says yes, and what was asked for may even turn out right. So before the first write the
  * chip is asked for the MD5 of all that the job has no business with, and after the last one again, and of
- * every region of the job as a whole, whether it was written or found right before. */
+ * every region of the job as a whole, whether it was written or found right before.
+ *
+ * The digests live as long as one attempt, resets and new connections included. They aren't kept with a job
+ * that was cut off, on purpose: of the next attempt's differences nobody could say whose they are. What lies
+ * in the gaps and matters (NVS, file system, config block, the other slot) is what the firmware itself
+ * writes, the first time already when it boots, and between two attempts it may have booted, or another
+ * program may have written: without reset lines a cut-off nearly always means that the power was gone, and a
+ * ROM that answers doesn't tell what ran before it. A stub that still answers proves that there was no reset
+ * since somebody loaded it, not that it was us. What the firmware never writes is bootloader, table and the
+ * few sectors between partitions, most of which are the job's own regions. So a difference would be an alarm
+ * without proof, on boards that are well. What stays: damage done by an attempt that was cut off before its
+ * last look is not found by the next one. Config block, NVS and otadata as they were before the first
+ * attempt are in the backup, for a generation is never overwritten; the file system is not. */
 
 #include <stdlib.h>
 #include <string.h>
