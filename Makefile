@@ -203,7 +203,7 @@ soak: all sim ## N flashes of simulated boards with random faults from SEED; non
 	@WIPYD_BUILD=$(BUILD) python3 tests/soak.py -n $(N) $(if $(SEED),--seed $(SEED)) $(SOAK)
 
 matrix: all sim ## Every phase x every interruption x each loader x with and without reset lines
-	@WIPYD_BUILD=$(BUILD) WIPYD_SAN=$(SAN) WIPYD_MATRIX=all python3 tests/integration/run.py -k test_matrix
+	@WIPYD_BUILD=$(BUILD) WIPYD_SAN=$(SAN) python3 tests/matrix.py
 
 sim: $(BUILD)/wipysim $(BUILD)/liblines.so $(BUILD)/libfaults.so $(BUILD)/usbtool ## Build the simulated board and its USB port
 

@@ -9,7 +9,7 @@ After each cell: what was pulled out is plugged in again, the job ends, and then
 config block and the other things of the board's own are as they were, the record says what was seen, and no file is left
 open. A job that ended otherwise than done says why, and the next one is done.
 
-WIPYD_MATRIX=all runs all cells (make matrix); without it a choice by a printed seed (WIPYD_SEED) is run, about two minutes.
+WIPYD_MATRIX=all runs all cells (make matrix, which sums them up); without it a choice by a printed seed (WIPYD_SEED) is run, about two minutes.
 """
 import contextlib
 import os
@@ -316,7 +316,7 @@ def run_cells(phase, loader, wire, actions):
         for name in actions:
             cell = f"{phase} x {name} x {loader} x {wire}"
             if phase not in stage.seen and phase not in stage.watched:
-                print(f"note: no place: {cell}: in the rehearsal nobody saw the job there")
+                print(f"note: no place: {cell}: the job waits for nothing there; nobody saw it, though every answer was held back")
                 continue
             try:
                 for attempt in range(3):
@@ -334,7 +334,7 @@ def run_cells(phase, loader, wire, actions):
                 problems.append(f"{cell}: {problem}")
                 stage.board.ask("fault clear")
                 stage.end_of_the_last_job()
-        print(f"note: {phase} x {loader} x {wire}: {placed} cells held")
+        print(f"note: {phase} x {loader} x {wire}: {placed} cells held, {len(problems)} failed")
         assert not problems, "\n".join(problems)
 
 
