@@ -47,6 +47,7 @@ WATCH_S = 0.1
 RSS_LIMIT_KIB = 32 * 1024  # of a daemon with all its boards
 RSS_GROWTH_KIB = 2 * 1024  # from the first quarter's median to the last one's; SQLite's pages fill up to 2000 KiB meanwhile
 N_SAMPLES = 20
+WARM = 150  # flashes after which all that is kept of finished jobs (128 of them) is there
 MEMORY = "/dev/shm"  # the disk's fsync is slower than all else, and power loss has a test of its own
 SETTINGS = "[boards]\nsettle = 50\nlisten = 150\nsyncs = 3\npolicy = {policy}\n[flash]\nattempts = 50\n{loader}"
 
@@ -500,16 +501,23 @@ class Worker:
         self.counts["attempts"] += sum(row["attempts"] for row in rows)
 
 
+def warm(samples):
+    """Those that can be compared; none where they are too few to say anything."""
+    found = [sample for sample in samples if sample[0] >= WARM]
+    return found if len(found) >= 4 else []
+
+
 def quarters(samples, column):
-    """The medians of the first and the last quarter. The very first sample is of a daemon that has done nothing yet."""
-    values = [sample[column] for sample in samples[1:]]
-    n = max(1, len(values) // 4)
+    """The medians of the first and the last quarter."""
+    values = [sample[column] for sample in samples]
+    n = len(values) // 4
     return statistics.median(values[:n]), statistics.median(values[-n:])
 
 
 def growth(samples):
     """What a daemon that was never restarted has more of in the end."""
-    if len(samples) < 5:
+    samples = warm(samples)
+    if not samples:
         return []
     first, last = quarters(samples, 1)
     words = [f"memory grows from {first} to {last} KiB: {samples}"] if last > first + RSS_GROWTH_KIB else []
@@ -519,9 +527,7 @@ def growth(samples):
 
 def slope(samples):
     """KiB for each 1000 flashes, fitted."""
-    if len(samples) < 5 or samples[1][0] == samples[-1][0]:
-        return "too short for a slope"
-    fit = statistics.linear_regression([sample[0] for sample in samples[1:]], [sample[1] for sample in samples[1:]])
+    fit = statistics.linear_regression([sample[0] for sample in samples], [sample[1] for sample in samples])
     return f"{1000 * fit.slope:+.0f} KiB for each 1000 flashes"
 
 
@@ -607,10 +613,11 @@ def run(arguments, seed, loaders, folder):
         print(f"daemon {result['index']}: {result['loader']}, {'policy' if result['by_policy'] else 'command'}, "
               f"{'killed now and then' if result['is_killed'] else 'never restarted'}; "
               f"(flashes, KiB, files): {result['memory']}")
-        if not result["is_killed"] and len(result["samples"]) > 4:
-            kib, files = quarters(result["samples"], 1), quarters(result["samples"], 2)
-            print(f"daemon {result['index']}: at each 5 %: {result['samples']}; first and last quarter {kib[0]:.0f} and {kib[1]:.0f} "
-                  f"KiB, {files[0]:.0f} and {files[1]:.0f} files; {slope(result['samples'])}")
+        samples = warm(result["samples"])
+        if samples and not result["is_killed"]:
+            kib, files = quarters(samples, 1), quarters(samples, 2)
+            print(f"daemon {result['index']}: at each 5 %: {samples}; first and last quarter {kib[0]:.0f} and {kib[1]:.0f} KiB, "
+                  f"{files[0]:.0f} and {files[1]:.0f} files; {slope(samples)}")
     seconds = time.monotonic() - started
     for name in sorted(counts):
         print(f"{counts[name]:8} {name}")
