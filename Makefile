@@ -288,6 +288,7 @@ check-interfaces: all sim ## What the daemon says of itself equals the XML
 IN_SAN := --no-print-directory CC=clang SAN=1 COV=1 BUILD=$(BUILD)/san
 check-san: ## The whole suite under ASan and UBSan, and what it reaches: 90 % of lines and 80 % of branches, or it fails
 	@$(MAKE) $(IN_SAN) everything
+	@[ ! -d $(BUILD)/stub ] || ln -sfn ../stub $(BUILD)/san/stub
 	@rm -rf $(BUILD)/san/profiles
 	@for program in wipyd wipyctl; do $(BUILD)/san/$$program --version > $(BUILD)/san/version; done
 	@$(MAKE) $(IN_SAN) test-run
