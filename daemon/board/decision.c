@@ -17,6 +17,12 @@ static bool is_rom(const struct decision_state *s) {
     return s->seen == BOARD_SEEN_DOWNLOAD;
 }
 
+/* A job that was cut off may have left it, on a board that only a person can reset. */
+static bool is_readable_stub(const struct decision_state *s) {
+    return s->seen == BOARD_SEEN_STUB && *s->mac && !s->is_presumed && s->is_esp32 && !s->is_encrypted &&
+           !s->is_secure_boot && (s->flash_mib == 4 || s->flash_mib == 8);
+}
+
 /* Nothing is wrong that can be seen, so what the board has, or is thought to have, counts. A board in trouble
  * is helped whatever was in its slot before. */
 static bool is_quiet(const struct decision_state *s) {
@@ -145,7 +151,7 @@ static bool is_flash_size(const struct decision_state *s) {
 }
 
 static bool is_resume(const struct decision_state *s) {
-    return is_rom(s) && decision_is_pending(s);
+    return (is_rom(s) || is_readable_stub(s)) && decision_is_pending(s);
 }
 
 static bool is_wire_left_on(const struct decision_state *s) {

@@ -203,7 +203,7 @@ static void take_report(struct attendance *attendance, const struct flash_visit_
         attendance->seen = BOARD_SEEN_DOWNLOAD;
     if (attendance->wanted.may_reset)
         attendance->was_reset = true;
-    if (report->seen == BOARD_SEEN_DOWNLOAD) {
+    if (report->seen == BOARD_SEEN_DOWNLOAD || *report->board.mac) {
         attendance->is_esp32 = report->is_esp32;
         attendance->is_encrypted = report->is_encrypted;
         attendance->is_secure_boot = report->is_secure_boot;

@@ -140,7 +140,7 @@ static bool may_say(const struct flash_visit *visit, bool is_allowed) {
 }
 
 /* A firmware that has said who it is is left alone: the caller decides whether to reset it. */
-static bool may_reset(const struct flash_visit *visit) {
+bool visit_may_reset(const struct flash_visit *visit) {
     return visit->request.may_reset && !visit->request.is_quiet && visit->report.has_lines &&
            !(visit->request.may_speak && visit->report.is_confirmed);
 }
@@ -160,7 +160,7 @@ void visit_without_rom(struct flash_visit *visit) {
             visit_stop_program(visit);
             return;
         case STAGE_RESET:
-            if (!may_reset(visit))
+            if (!visit_may_reset(visit))
                 break;
             visit_reset(visit);
             return;

@@ -59,7 +59,7 @@ struct flash_visit_report {
     unsigned syncs;       /* SYNC frames sent to find a ROM since the visit began */
     bool has_lines;       /* the port has DTR and RTS */
     bool was_reset;       /* we reset the chip */
-    /* of DOWNLOAD */
+    /* of DOWNLOAD, and of STUB where it could be read (mac is set) */
     bool is_esp32, is_encrypted, is_secure_boot;
     struct flash_board
         board;         /* board and release: of FIRMWARE by its banner or uname too, where it has said them */

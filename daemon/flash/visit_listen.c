@@ -213,7 +213,7 @@ static bool take_answer(struct flash_visit *visit, enum esp_outcome outcome, con
     visit->is_resetting = visit->is_unreadable = false;
     forget_news(visit);
     visit->is_stub = reply->value != ESP_SYNC_ROM;
-    if (visit->is_stub)
+    if (visit->is_stub && visit_may_reset(visit)) /* the ROM says more, and has no past */
         visit_without_rom(visit);
     else
         visit_read(visit);

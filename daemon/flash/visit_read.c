@@ -1,4 +1,4 @@
-/* A ROM has answered: who it is, and what is on its flash. */
+/* A ROM, or a stub that was left, has answered: who it is, and what is on its flash. */
 
 #include <string.h>
 
@@ -12,7 +12,7 @@ enum { FAILURES_MOST = 4 };
 static void ask(struct flash_visit *visit);
 
 static void finish(struct flash_visit *visit) {
-    visit->report.seen = BOARD_SEEN_DOWNLOAD;
+    visit->report.seen = visit->is_stub ? BOARD_SEEN_STUB : BOARD_SEEN_DOWNLOAD;
     visit_report(visit, true);
 }
 
@@ -35,7 +35,8 @@ static bool next_request(struct flash_visit *visit, struct esp_request *ret) {
         report->is_esp32 = chip->magic == ESP_MAGIC_ESP32;
         if (!report->is_esp32)
             return false;
-        flash_board_take_chip(&report->board, chip, esp_link_baud(visit->link));
+        /* A stub has changed what the crystal is told by. */
+        flash_board_take_chip(&report->board, chip, visit->is_stub ? 0 : esp_link_baud(visit->link));
         report->is_encrypted = esp_chip_is_encrypted(chip);
         report->is_secure_boot = esp_chip_is_secure_boot(chip);
         /* What is read of an encrypted flash means nothing. */
@@ -55,7 +56,7 @@ static bool next_request(struct flash_visit *visit, struct esp_request *ret) {
     case READ_BOOTLOADER:
         /* Firmware of another maker may have its table elsewhere: a board with a bootloader but without a
          * table is not blank. With a table, and nothing where it says that the application is, it is. */
-        if (visit->probe.has_table)
+        if (visit->probe.has_table || visit->is_stub)
             return false;
         esp_request_read_flash_slow(ret, BOOTLOADER_OFFSET, ESP_READ_SLOW_BYTES);
         return true;
@@ -99,8 +100,11 @@ static void again(struct flash_visit *visit) {
 }
 
 static void give_up(struct flash_visit *visit) {
+    bool was_stub = visit->is_stub;
+
     visit_forget_board(visit);
-    visit->is_unreadable = true;
+    visit->is_stub = was_stub;
+    visit->is_unreadable = !was_stub;
     visit_without_rom(visit);
 }
 

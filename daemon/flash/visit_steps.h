@@ -74,6 +74,7 @@ bool visit_is_gone(struct flash_visit *visit, enum esp_outcome outcome);
 /* No ROM answers: the next of the stages. */
 void visit_without_rom(struct flash_visit *visit);
 void visit_report(struct flash_visit *visit, bool is_new);
+bool visit_may_reset(const struct flash_visit *visit);
 /* Takes over what the firmware has said of itself. */
 void visit_take_words(struct flash_visit *visit);
 /* What was known of the board is that of another boot, perhaps of another board. */
@@ -94,7 +95,7 @@ void visit_reset(struct flash_visit *visit);
 uint32_t visit_left(const struct flash_visit *visit, uint64_t deadline);
 
 /* visit_read.c */
-/* A ROM has answered: reads it, then reports; or goes back to listening when it was lost. */
+/* A ROM or a stub has answered: reads it, then reports; or goes back to listening when it was lost. */
 void visit_read(struct flash_visit *visit);
 
 /* visit_talk.c */

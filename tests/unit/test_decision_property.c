@@ -238,8 +238,10 @@ static const char *forbids_chip(const struct decision_state *s, enum decision_ve
 
     if (verdict != DECISION_FLASH && (verdict != DECISION_RESUME || is_by_hand))
         return NULL;
-    if (s->seen != BOARD_SEEN_DOWNLOAD)
+    if (s->seen != BOARD_SEEN_DOWNLOAD && (verdict != DECISION_RESUME || s->seen != BOARD_SEEN_STUB))
         return "writes without a boot ROM";
+    if (s->seen == BOARD_SEEN_STUB && (!*s->mac || s->is_presumed))
+        return "goes on with a board that nobody has asked who it is";
     if (!s->is_esp32)
         return "writes to no ESP32";
     if (s->is_encrypted || s->is_secure_boot)
