@@ -10,6 +10,8 @@
 /* Then the serial ports have their turn; one message may be a question about all that was ever done. */
 #define MESSAGES_PER_TURN_MAX 16
 #define PROCESS_NS_MAX        2000000
+/* In a row; then there is no memory, and whoever starts us again has a better chance. */
+#define SHORTAGES_MAX 16
 
 enum bus_loop_state {
     BUS_LOOP_SERVING,
@@ -32,7 +34,34 @@ struct bus_loop {
     int polled;        /* the uv_poll_event bits asked for */
     uint64_t timed_us; /* the moment that the timer is set for, UINT64_MAX for never */
     bool more;         /* a turn ended before the bus had nothing left */
+
+    sd_bus_slot *filter;
+    sd_bus_message *call; /* that is being dispatched, or NULL */
+    unsigned n_shortages; /* since something went well */
 };
+
+/* Sees each message before its handlers do. */
+static int on_message(sd_bus_message *message, void *userdata, sd_bus_error *error) {
+    struct bus_loop *self = userdata;
+
+    (void)error;
+    if (sd_bus_message_is_method_call(message, NULL, NULL) > 0)
+        self->call = sd_bus_message_ref(message);
+    return 0;
+}
+
+/* sd-bus has lost what it was at, and goes on: whoever called hears of it. */
+static bool is_shortage(struct bus_loop *self, int r) {
+    if (r >= 0) {
+        self->n_shortages = 0;
+        return false;
+    }
+    if ((r != -ENOMEM && r != -ENOBUFS) || ++self->n_shortages > SHORTAGES_MAX)
+        return false;
+    if (self->call)
+        (void)sd_bus_reply_method_errno(self->call, r, NULL);
+    return true;
+}
 
 static void lose(struct bus_loop *self, int r) {
     self->state = BUS_LOOP_LOST;
@@ -52,6 +81,9 @@ static void process(struct bus_loop *self) {
         r = sd_bus_process(self->bus, NULL);
         if (self->state != BUS_LOOP_SERVING)
             return;
+        if (is_shortage(self, r))
+            r = 1;
+        self->call = sd_bus_message_unref(self->call);
         if (r < 0) {
             lose(self, r);
             return;
@@ -140,6 +172,7 @@ static void on_handle_closed(uv_handle_t *handle) {
 
     if (--self->n_pending > 0)
         return;
+    sd_bus_message_unref(self->call);
     sd_bus_unref(self->bus);
     free(self);
 }
@@ -159,8 +192,11 @@ int bus_loop_new(struct bus_loop **ret, uv_loop_t *loop, sd_bus *bus, bus_loop_l
     self->timed_us = UINT64_MAX;
     self->on_lost = on_lost;
     self->userdata = userdata;
-    r = uv_poll_init(loop, &self->poll, fd);
+    r = sd_bus_add_filter(bus, &self->filter, on_message, self);
+    if (r >= 0)
+        r = uv_poll_init(loop, &self->poll, fd);
     if (r < 0) {
+        sd_bus_slot_unref(self->filter);
         free(self);
         return r;
     }
@@ -180,6 +216,7 @@ struct bus_loop *bus_loop_close(struct bus_loop *bus_loop) {
         return NULL;
     assert(bus_loop->state != BUS_LOOP_CLOSING);
     bus_loop->state = BUS_LOOP_CLOSING;
+    bus_loop->filter = sd_bus_slot_unref(bus_loop->filter);
     uv_close((uv_handle_t *)&bus_loop->prepare, on_handle_closed);
     uv_close((uv_handle_t *)&bus_loop->poll, on_handle_closed);
     uv_close((uv_handle_t *)&bus_loop->timer, on_handle_closed);

@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -42,6 +44,15 @@ struct bench {
 };
 
 static bool daemon_is_missing;
+static unsigned n_to_fail; /* reads from a socket, for want of memory */
+
+ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
+    if (n_to_fail == 0)
+        return syscall(SYS_recvmsg, fd, message, flags);
+    n_to_fail--;
+    errno = ENOMEM;
+    return -1;
+}
 
 /* ---- the bench ------------------------------------------------------------------------------- */
 
@@ -340,6 +351,31 @@ static void close_in_handler(void **state) {
     assert_int_equal(bench->n_lost, 0);
 }
 
+static void memory_that_comes_back(void **state) {
+    struct bench *bench = begin(state);
+
+    run_some_ms(&bench->guard, 20);
+    send_signals(bench, 1);
+    call_blocking(bench->peer);
+    n_to_fail = 10;
+    run_until(&bench->guard, &bench->n_signals, 1);
+    assert_int_equal(n_to_fail, 0);
+    assert_int_equal(bench->n_lost, 0);
+}
+
+static void lost_when_memory_stays_away(void **state) {
+    struct bench *bench = begin(state);
+
+    run_some_ms(&bench->guard, 20);
+    send_signals(bench, 1);
+    call_blocking(bench->peer);
+    n_to_fail = 1000;
+    run_until(&bench->guard, &bench->n_lost, 1);
+    assert_in_range(n_to_fail, 900, 990);
+    n_to_fail = 0;
+    assert_int_equal(bench->lost_r, -ENOMEM);
+}
+
 static void close_before_first_turn(void **state) {
     struct bench *bench = begin(state);
 
@@ -380,6 +416,8 @@ int main(void) {
         moment(lost_when_bus_is_closed),
         moment(close_in_lost),
         moment(close_in_handler),
+        moment(memory_that_comes_back),
+        moment(lost_when_memory_stays_away),
         moment(close_before_first_turn),
     };
 
