@@ -436,12 +436,15 @@ int main(int argc, char **argv) {
     uv_loop_configure(&daemon.loop, UV_METRICS_IDLE_TIME);
     loop_meter_start(&daemon.meter, &daemon.loop);
     r = start(&daemon, arguments.bus);
+    if (r >= 0) {
+        resident_trim();
+        r = tell(sd_notify(0, "READY=1"),
+                 "telling that this is ready"); /* it would be taken for one that hangs */
+    }
     if (r < 0) {
         daemon.exit_code = 1;
         stop(&daemon);
     } else {
-        resident_trim();
-        sd_notify(0, "READY=1");
         log_info("wipyd " WIPYD_VERSION " is ready, %u ports", daemon.config.n_ports);
     }
     uv_run(&daemon.loop, UV_RUN_DEFAULT);
