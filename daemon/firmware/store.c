@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -411,6 +412,18 @@ static void free_store_p(struct firmware_store **store) {
     free(*store);
 }
 
+/* libcrypto sets itself up once: where that failed it fails from then on, and all images would look damaged.
+ */
+static bool digests_work(void) {
+    const EVP_MD *const kinds[] = { EVP_md5(), EVP_sha1(), EVP_sha256() };
+    uint8_t digest[EVP_MAX_MD_SIZE];
+
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (EVP_Digest("", 0, digest, NULL, kinds[i], NULL) != 1)
+            return false;
+    return true;
+}
+
 enum wipyd_error firmware_store_open(struct firmware_store **ret, const char *folder, struct records *records,
                                      struct work_queue *queue, const struct config *config,
                                      const struct firmware_store_events *events, void *userdata,
@@ -421,6 +434,11 @@ enum wipyd_error firmware_store_open(struct firmware_store **ret, const char *fo
 
     if (!store)
         return fault_errno(fault, -ENOMEM, "%s", folder);
+    if (!digests_work())
+        return fault_set(
+            fault, WIPYD_ERROR_SYSTEM,
+            "libcrypto computes no MD5, SHA-1 or SHA-256: it had no memory, or its configuration "
+            "forbids them");
     store->records = records;
     store->queue = queue;
     store->config = config;
