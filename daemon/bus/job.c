@@ -78,18 +78,24 @@ static int append_attempts(sd_bus_message *reply, const struct fleet_job *job) {
     return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
+/* Its port is still being closed, or its end on the way to the disk: nobody is told before. */
+static bool is_ending(const struct fleet_job *job) {
+    enum wipyd_job_state state = job->record.state;
+
+    if (job->expires_ms || state == WIPYD_JOB_STATE_INTERRUPTED)
+        return false;
+    return wipyd_job_state_is_final(state) || (job->flash && wipyd_job_state_is_final(job->status.state));
+}
+
 /* The record says whether it is over or cut off; of one under way the attempt knows more. */
 static enum wipyd_job_state state_of(const struct fleet_job *job) {
     enum wipyd_job_state state = job->record.state;
 
-    if (job->expires_ms || state == WIPYD_JOB_STATE_INTERRUPTED)
+    if (is_ending(job))
+        return job->device ? WIPYD_JOB_STATE_RUNNING : WIPYD_JOB_STATE_INTERRUPTED;
+    if (job->expires_ms || state == WIPYD_JOB_STATE_INTERRUPTED || !job->flash)
         return state;
-    if (job->flash && !wipyd_job_state_is_final(state))
-        state = job->status.state;
-    /* The port is still being closed, or the end on its way to the disk. */
-    if (wipyd_job_state_is_final(state))
-        state = job->device ? WIPYD_JOB_STATE_RUNNING : WIPYD_JOB_STATE_INTERRUPTED;
-    return state;
+    return job->status.state;
 }
 
 static const char *either(const char *text, const char *otherwise) {
@@ -143,7 +149,7 @@ static int get_text(sd_bus *bus, const char *path, const char *interface, const 
     else if (!strcmp(property, "ErrorText"))
         text = error_text(job);
     else if (!strcmp(property, "UserAction"))
-        text = status->user_action;
+        text = is_ending(job) ? "" : status->user_action;
     else if (!strcmp(property, "Board") || !strcmp(property, "Release"))
         text = package_word(job, *property == 'B');
     else if (!strcmp(property, "Mac"))

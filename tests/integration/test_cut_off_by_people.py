@@ -19,7 +19,7 @@ def test_cancel_of_an_interrupted_job():
         path = cut_off(bench, board)
         result = bench.ctl("cancel", path.rsplit("/", 1)[1])
         assert result.code == 0, result
-        job = bench.job(path)
+        job = bench.wait_job(path)
         assert job["State"] == "cancelled" and job["UserAction"] == "" and len(job["Attempts"]) == 1, job
         result = bench.ctl("cancel", path.rsplit("/", 1)[1])
         assert result.code == 0 and "over already (cancelled)" in result.out + result.err, result

@@ -56,7 +56,7 @@ ANSWERS = {
     "redirect-gopher": "redirected to gopher",
     "gzip-bomb": "not JSON",
     "nested": "not JSON",
-    "nested-objects": "not JSON",
+    "nested-objects": "no field",
     "many-values": "a number, not an object",
     "long-number": "out of range",
     "no-utf8": "not JSON",
