@@ -115,7 +115,7 @@ enum wipyd_error firmware_image_check(const uint8_t *bytes, size_t size, const c
     return WIPYD_ERROR_NONE;
 }
 
-void firmware_image_patch(uint8_t *bytes, size_t size, uint32_t flash_bytes) {
+bool firmware_image_patch(uint8_t *bytes, size_t size, uint32_t flash_bytes) {
     struct extent extent;
     uint8_t checksum;
     unsigned nibble = 0;
@@ -124,10 +124,7 @@ void firmware_image_patch(uint8_t *bytes, size_t size, uint32_t flash_bytes) {
         nibble++;
     bytes[HEADER_MODE] = MODE_DIO;
     bytes[HEADER_SIZE_AND_CLOCK] = (uint8_t)(nibble << 4 | CLOCK_80M);
-    if (bytes[HEADER_HASHED] && find_extent(bytes, size, &extent, &checksum)) {
-        uint8_t sha256[EVP_MAX_MD_SIZE];
-
-        if (EVP_Digest(bytes, extent.end - SHA256_BYTES, sha256, NULL, EVP_sha256(), NULL) == 1)
-            memcpy(bytes + extent.end - SHA256_BYTES, sha256, SHA256_BYTES);
-    }
+    return !bytes[HEADER_HASHED] || !find_extent(bytes, size, &extent, &checksum) ||
+           EVP_Digest(bytes, extent.end - SHA256_BYTES, bytes + extent.end - SHA256_BYTES, NULL, EVP_sha256(),
+                      NULL) == 1;
 }

@@ -2,9 +2,11 @@
 
 /* ESP32 images (facts/esp32-serial-protocol.md 5, "Image header and patching"). */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/base/clean.h"
 #include "daemon/base/fault.h"
 
 /* Checks magic, chip id, segments, XOR checksum and, where the header says there is one, the SHA-256.
@@ -15,5 +17,6 @@ enum wipyd_error firmware_image_check(const uint8_t *bytes, size_t size, const c
 
 /* Sets header bytes 2 and 3 to DIO, 80 MHz and the flash's real size (4 MB gives 02 2F) and redoes the
  * SHA-256 where there is one. bytes must have passed firmware_image_check; only for the image at 0x1000.
- * flash_bytes: a power of two from 1 to 16 MB. */
-void firmware_image_patch(uint8_t *bytes, size_t size, uint32_t flash_bytes);
+ * flash_bytes: a power of two from 1 to 16 MB. False: the SHA-256 can't be computed (no memory), and bytes
+ * are no image any more. */
+must_check bool firmware_image_patch(uint8_t *bytes, size_t size, uint32_t flash_bytes);

@@ -185,7 +185,8 @@ static int prepare_patched(struct firmware_pieces *ret, const struct firmware_pl
     if (!bytes)
         return -ENOMEM;
     memcpy(bytes, write->member->bytes, write->size); /* with the FF behind the member */
-    firmware_image_patch(bytes, write->member->size, write->patch_flash_bytes);
+    if (!firmware_image_patch(bytes, write->member->size, write->patch_flash_bytes))
+        return -ENOMEM;
     return firmware_pieces_write(ret, write->offset, bytes, write->size, compressor);
 }
 

@@ -18,7 +18,7 @@ static void check_image(uint8_t *bytes, size_t size, uint32_t flash_bytes) {
     }
     must(size >= IMAGE_HEADER && bytes[0] == 0xe9);
     /* What was patched is as good as it was, and patching it again changes nothing. */
-    firmware_image_patch(bytes, size, flash_bytes);
+    must(firmware_image_patch(bytes, size, flash_bytes));
     must(bytes[2] == 2 && memchr(clocks, bytes[3], sizeof clocks));
     must(!firmware_image_check(bytes, size, "wipy.bin", &fault));
 }

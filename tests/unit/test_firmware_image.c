@@ -117,7 +117,7 @@ static void patch_sets_dio_80m_size_and_redoes_the_hash(void **state) {
             expected.bytes[3] = SIZES[i].size_and_clock;
             if (hashed)
                 sha256_of(expected.bytes, expected.size - 32, expected.bytes + expected.size - 32);
-            firmware_image_patch(image.bytes, image.size, SIZES[i].flash_bytes);
+            assert_true(firmware_image_patch(image.bytes, image.size, SIZES[i].flash_bytes));
             assert_memory_equal(image.bytes, expected.bytes, expected.size);
             assert_int_equal(check(image), WIPYD_ERROR_NONE);
         }
@@ -131,7 +131,7 @@ static void patch_for_4mb_is_022f_and_leaves_trailers(void **state) {
     (void)state;
     memset(longer.bytes, 0xff, longer.size);
     memcpy(longer.bytes, image.bytes, image.size);
-    firmware_image_patch(longer.bytes, longer.size, 0x400000);
+    assert_true(firmware_image_patch(longer.bytes, longer.size, 0x400000));
     assert_int_equal(longer.bytes[2] << 8 | longer.bytes[3], 0x022f);
     assert_int_equal(check(longer), WIPYD_ERROR_NONE);
     assert_memory_equal(longer.bytes + 4, image.bytes + 4, image.size - 4 - 32);
