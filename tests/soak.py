@@ -265,6 +265,7 @@ class Worker:
                 flash[at:at + 64] = rng.randbytes(64)
             board.flash_path.write_bytes(flash)
         if self.by_policy:
+            self.note_others(seat)
             # Somebody has erased its firmware, and nothing else: a policy flashes the same package to a board once.
             now, flash = board.flash(), bytearray(b"\xff" * 4 * MB)
             for area in OWN:
@@ -287,6 +288,14 @@ class Worker:
             return
         seat.last_id = int(seat.path.rsplit("/", 1)[1])
         self.counts["begun"] += 1
+
+    def note_others(self, seat):
+        """A daemon that was started anew after a cancel looks at what is plugged in as for the first time, and flashes it."""
+        for row in reversed(self.history(board=seat.mac, limit=20)):
+            if row["id"] > seat.last_id and row["state"] in FINAL:
+                self.counts["flashed once more after a cancel and a start"] += 1
+                self.states[row["id"]] = row["state"]
+                seat.last_id = row["id"]
 
     def plug(self, seat):
         seat.board.ask("jumper on")

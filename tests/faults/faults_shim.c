@@ -242,7 +242,7 @@ void _fail(const char *file, int line) {
     next(file, line);
 }
 
-void print_message(const char *format, ...);
+__attribute__((format(printf, 1, 2))) void print_message(const char *format, ...);
 void print_message(const char *format, ...) {
     char text[1000];
     va_list args;
