@@ -293,9 +293,10 @@ class Worker:
         """A daemon that was started anew after a cancel looks at what is plugged in as for the first time, and flashes it."""
         for row in reversed(self.history(board=seat.mac, limit=20)):
             if row["id"] > seat.last_id and row["state"] in FINAL:
-                self.counts["flashed once more after a cancel and a start"] += 1
-                self.states[row["id"]] = row["state"]
                 seat.last_id = row["id"]
+                if row["kind"] == "flash":
+                    self.counts["flashed once more after a cancel and a start"] += 1
+                    self.states[row["id"]] = row["state"]
 
     def plug(self, seat):
         seat.board.ask("jumper on")
