@@ -1,14 +1,12 @@
 """The cases. Each gives rows: what was measured, its budget where there is one, and the peer's figure where it has one.
 
 One bench serves a loader at a rate: a changed image, the same again, one region that differs. A stub is looked for where
-`make stub` puts it; without it, or with a daemon that knows none, a case that needs it says SKIP.
+`make stub` puts it; without it a case that needs it says SKIP.
 """
 import contextlib
 import os
 import random
 import re
-import subprocess
-import tempfile
 import time
 from pathlib import Path
 
@@ -39,9 +37,7 @@ class Row:
 # ---- the bench -------------------------------------------------------------------------------------------------------
 
 def config(stub, more=""):
-    """stub None: a daemon that has no such key isn't told of it."""
-    key = "" if stub is None else f"stub = {stub}\n"
-    return f"[boards]\npolicy = ask\nsettle = 0\nlisten = 0\nsyncs = 0\n[flash]\n{key}{more}"
+    return f"[boards]\npolicy = ask\nsettle = 0\nlisten = 0\nsyncs = 0\n[flash]\nstub = {stub}\n{more}"
 
 
 class QuietBench(Bench):
@@ -52,23 +48,10 @@ class QuietBench(Bench):
                                     f"[flash]\nconnect-timeout = {self.connect_timeout}\n{self.config}{more}")
 
 
-def knows_stub():
-    """Whether this tree's daemon reads [flash] stub."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "wipyd.conf"
-        path.write_text("[flash]\nstub = off\n")
-        done = subprocess.run([BUILD / "wipyd", "--bus=unix:path=/nonexistent", f"--config={path}"], timeout=60,
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    return not re.search(r"unknown key", done.stderr + done.stdout)
-
-
 def stub_word(loader):
     """The value of [flash] stub for a case with that loader."""
-    known = knows_stub()
     if loader == "rom":
-        return "off" if known else None
-    if not known:
-        raise Missing("this daemon knows no stub")
+        return "off"
     if not STUB_FILE.exists():
         raise Missing(f"no {STUB_FILE.relative_to(BUILD.parent)}: run make stub")
     return STUB_FILE
