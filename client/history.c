@@ -36,6 +36,7 @@ static const struct property past_job_properties[] = {
     ROW(past_job, bytes_total, "bytes-total", u64),
     ROW(past_job, baud, "baud", u32),
     ROW(past_job, loader, "loader", string),
+    ROW(past_job, warning, "warning", string),
     ROW(past_job, retries, "retries", u32),
     ROW(past_job, attempts, "attempts", u32),
     ROW(past_job, phase, "phase", string),

@@ -8,7 +8,7 @@
  * asked ("policy" stays). */
 struct past_job {
     char *kind, *state, *device, *slot, *mac, *by, *user, *package, *sha256, *board, *from, *to, *confirmed,
-        *loader;
+        *loader, *warning;
     char *phase, *error, *error_text;
     uint32_t id, baud, retries, attempts;
     uint64_t bytes, bytes_total, started_us, finished_us;

@@ -72,6 +72,7 @@ static const struct property job_properties[] = {
     ROW(job, error_text, "ErrorText", string),
     ROW(job, user_action, "UserAction", string),
     ROW(job, waits_for, "WaitsFor", string),
+    ROW(job, warning, "Warning", string),
     ROW(job, package, "Package", string),
     ROW(job, board, "Board", string),
     ROW(job, release, "Release", string),

@@ -18,7 +18,7 @@ struct device {
 struct job {
     char *path, *kind, *device, *state, *phase, *error, *error_text, *user_action, *waits_for, *package,
         *board, *release;
-    char *slot, *mac, *by, *from_release, *confirmed_release, *loader;
+    char *slot, *mac, *by, *from_release, *confirmed_release, *loader, *warning;
     uint32_t id, rate, baud, attempt;
     bool dry_run;
     double progress;

@@ -141,6 +141,8 @@ static void print_success(const struct client *client, const struct device *devi
         text_line(stdout, TEXT_GOOD, "%s: %s written and verified in %s%s.", device->name, firmware, took,
                   by);
     }
+    if (job->warning && *job->warning)
+        text_line(stderr, TEXT_ACTION, "%s: %s", device->name, job->warning);
 }
 
 /* ---- either ---------------------------------------------------------------------------------- */

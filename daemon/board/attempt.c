@@ -33,6 +33,10 @@ static void take_status(struct fleet_job *job) {
     record->baud = status->baud;
     if (*status->loader)
         COPY(record->loader, status->loader);
+    if (*status->gaps)
+        COPY(record->gaps, status->gaps);
+    if (*status->warning)
+        COPY(record->warning, status->warning);
     record->retries = status->retries;
     COPY(record->phase, wipyd_phase_word(status->phase));
 }
@@ -112,12 +116,13 @@ static struct fleet_job *job_of(struct fleet *fleet, const struct flash_job *fla
 static void on_flash_change(void *userdata, struct flash_job *flash) {
     struct fleet *fleet = userdata;
     struct fleet_job *job = job_of(fleet, flash);
-    bool had_reached, knew_package;
+    bool had_reached, knew_package, had_gaps;
 
     if (!job)
         return;
     had_reached = *job->status.board.mac != 0;
     knew_package = *job->record.to_release != 0;
+    had_gaps = *job->record.gaps != 0;
     job->status = *flash_job_status(flash);
     job->record.state = job->status.state;
     take_status(job);
@@ -128,7 +133,8 @@ static void on_flash_change(void *userdata, struct flash_job *flash) {
         fleet->events->on_device_changed(fleet->userdata, job->device);
     }
     note_begun(fleet, job);
-    if ((!had_reached && *job->status.board.mac) || (!knew_package && *job->record.to_release))
+    if ((!had_reached && *job->status.board.mac) || (!knew_package && *job->record.to_release) ||
+        (!had_gaps && *job->record.gaps))
         fleet_job_keep(fleet, job);
     fleet_job_tell(fleet, job);
     fleet_job_count(fleet, job);
@@ -289,8 +295,10 @@ void fleet_job_begin(struct fleet_job *job) {
     request.is_auto_baud = !job->record.wanted_baud;
     request.baud = job->record.wanted_baud ? job->record.wanted_baud : fleet_rate_choose(fleet, job);
     request.connect_timeout_ms = job->connect_timeout_ms;
-    if (job->record.attempts)
+    if (job->record.attempts) {
         request.resumed_mac = job->record.mac;
+        request.kept_gaps = job->record.gaps;
+    }
     request.package_name = job->record.package;
     request.backup_folder = fleet->backup_folder;
     request.stubs = fleet->stubs;

@@ -9,7 +9,7 @@ const char *const job_properties_all[] = {
     "State",      "Phase",     "Progress",    "BytesDone",        "BytesTotal", "Rate",    "Baud",
     "Error",      "ErrorText", "UserAction",  "Package",          "Board",      "Release", "Regions",
     "FinishedAt", "Timings",   "WireBytes",   "Device",           "Slot",       "Mac",     "By",
-    "Attempt",    "Attempts",  "FromRelease", "ConfirmedRelease", "WaitsFor",   NULL
+    "Attempt",    "Attempts",  "FromRelease", "ConfirmedRelease", "WaitsFor",   "Warning", NULL
 };
 const char *const job_properties_often[] = { "State",   "Phase",       "Progress", "BytesDone",  "BytesTotal",
                                              "Rate",    "Baud",        "Loader",   "UserAction", "Board",
@@ -219,6 +219,7 @@ static const sd_bus_vtable vtable[] = {
     TEXT("ErrorText", CHANGES),
     TEXT("UserAction", CHANGES),
     CHARS("WaitsFor", waits_for),
+    CHARS("Warning", record.warning),
     TEXT("Package", CHANGES),
     TEXT("Board", CHANGES),
     TEXT("Release", CHANGES),

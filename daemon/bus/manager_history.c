@@ -38,6 +38,7 @@ static const struct column job_columns[] = {
     FIELD("bytes-total", 't', bytes_total),
     FIELD("baud", 'u', baud),
     FIELD("loader", 's', loader),
+    FIELD("warning", 's', warning),
     FIELD("retries", 'u', retries),
     FIELD("attempts", 'u', attempts),
     FIELD("phase", 's', phase),

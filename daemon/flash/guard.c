@@ -3,24 +3,17 @@
  * chip is asked for the MD5 of all that the job has no business with, and after the last one again, and of
  * every region of the job as a whole, whether it was written or found right before.
  *
- * The digests live as long as one attempt, resets and new connections included. They aren't kept with a job
- * that was cut off, on purpose: of the next attempt's differences nobody could say whose they are. What lies
- * in the gaps and matters (NVS, file system, config block, the other slot) is what the firmware itself
- * writes, the first time already when it boots, and between two attempts it may have booted, or another
- * program may have written: without reset lines a cut-off nearly always means that the power was gone, and a
- * ROM that answers doesn't tell what ran before it. A stub that still answers proves that there was no reset
- * since somebody loaded it, not that it was us. What the firmware never writes is bootloader, table and the
- * few sectors between partitions, most of which are the job's own regions. So a difference would be an alarm
- * without proof, on boards that are well. What stays: damage done by an attempt that was cut off before its
- * last look is not found by the next one; the soak finds such jobs, a few in ten thousand at its rate of
- * damaged frames. It could be found soundly where nothing can have booted in between: if the bootloader were
- * the first to be erased and the last to be written, a board without one would be that proof. Config block,
- * NVS and otadata as they were before the first attempt are in the backup, for a generation is never
- * overwritten; the file system is not. */
+ * A job that was cut off may have done such damage before its last look. So the digests of the first attempt
+ * are kept with the job, and a later one holds its own against them. A difference proves nothing: the
+ * firmware may have booted in between and written its file system, NVS or config block. The job goes on, and
+ * tells it. The record follows on the work queue while the first BEGIN goes out: a daemon that is killed in
+ * those milliseconds leaves none, and the next attempt's digests count as the first. */
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/base/bytes.h"
 #include "daemon/esp/md5.h"
 #include "daemon/flash/phases.h"
 
@@ -66,13 +59,65 @@ static enum step request_md5(struct flash_job *job, uint32_t offset, uint32_t si
     return STEP_WAIT;
 }
 
+static void print_gap(const struct flash_guard *guard, bool with_md5, char ret[static 64]) {
+    char md5[33];
+
+    hex_encode(guard->md5, sizeof guard->md5, md5);
+    snprintf(ret, 64, " %x+%x:%s", guard->offset, guard->size, with_md5 ? md5 : "");
+}
+
+static void keep_gaps(struct flash_job *job) {
+    char *to = job->status.gaps, gap[64];
+    size_t n = 0;
+
+    for (unsigned i = 0; i < job->n_guards; i++) {
+        print_gap(&job->guards[i], true, gap);
+        n += (size_t)snprintf(to + n, sizeof job->status.gaps - n, "%s", gap);
+        if (n >= sizeof job->status.gaps) {
+            *to = '\0';
+            flash_job_log(job, LOG_WARNING, "too many gaps to keep: a later attempt can't look at them");
+            return;
+        }
+    }
+    job->events->on_change(job->userdata, job);
+}
+
+/* A gap of other bounds is not in there, and says nothing. */
+static void compare_gaps(struct flash_job *job) {
+    char where[256] = "", gap[64], bounds[64];
+    size_t n = 0;
+
+    for (unsigned i = 0; i < job->n_guards && n < sizeof where; i++) {
+        const struct flash_guard *guard = &job->guards[i];
+
+        print_gap(guard, false, bounds);
+        print_gap(guard, true, gap);
+        if (strstr(job->status.gaps, bounds) && !strstr(job->status.gaps, gap))
+            n += (size_t)snprintf(where + n, sizeof where - n, "%s0x%x to 0x%x", n ? ", " : "", guard->offset,
+                                  guard->offset + guard->size);
+    }
+    if (!n)
+        return;
+    snprintf(
+        job->status.warning, sizeof job->status.warning,
+        "%s: not what it was before the job's first attempt. The board's own firmware ran in between, or "
+        "a damaged command on a bad line did it. Saved as of then (config, NVS, otadata): %s/%s; see "
+        "wipyctl backup list, backup restore.",
+        where, job->backup_folder, job->mac_hex);
+    flash_job_log(job, LOG_WARNING, "%s", job->status.warning);
+}
+
 enum step flash_enter_guard(struct flash_job *job) {
     const struct flash_guard *guard;
 
     if (!job->guards && !find_gaps(job))
         return flash_job_fail(job, WIPYD_ERROR_NO_MEMORY, "guarding what is the board's own");
-    if (job->n_guarded == job->n_guards)
+    if (job->n_guarded == job->n_guards) {
+        if (!job->is_gap_kept)
+            (*job->status.gaps ? compare_gaps : keep_gaps)(job);
+        job->is_gap_kept = true;
         return STEP_NEXT;
+    }
     guard = &job->guards[job->n_guarded];
     return request_md5(job, guard->offset, guard->size);
 }

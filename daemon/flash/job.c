@@ -496,6 +496,8 @@ int flash_job_start(struct flash_job **ret, uv_loop_t *loop, const struct flash_
     job->stubs = request->stubs;
     job->package_fd = request->package_fd;
     job->package_bytes = request->package_bytes;
+    if (request->kept_gaps)
+        snprintf(job->status.gaps, sizeof job->status.gaps, "%s", request->kept_gaps);
     if (request->package_sha256)
         snprintf(job->package_sha256, sizeof job->package_sha256, "%s", request->package_sha256);
     job->events = events;

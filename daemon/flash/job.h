@@ -59,6 +59,10 @@ struct flash_status {
     struct flash_board board;
     char
         confirmed_release[FIRMWARE_RELEASE_MAX]; /* the firmware's own word in boot-check; empty: not heard */
+    /* What lay between the regions before the job's first write: " OFFSET+SIZE:MD5", in hex, of each. Empty:
+     * not looked at yet, or too much for it. */
+    char gaps[1024];
+    char warning[512]; /* what is not as it was then; empty: nothing is known to differ */
 };
 
 struct flash_job_request {
@@ -79,6 +83,7 @@ struct flash_job_request {
     /* The board of a job that goes on, "30:ae:a4:01:02:03", copied: any other is WRONG_CHIP; and where its
      * image was half written, so that it names no type, its type has been checked before. NULL: any board. */
     const char *resumed_mac;
+    const char *kept_gaps; /* flash_status.gaps of an attempt before; copied; NULL or empty: none */
     /* What to flash: a package (a reference is taken), or package_fd to read one from: a file that can't
      * change, of package_bytes; its ownership is taken even when the start fails. -1 and NULL to identify. */
     struct firmware_package *package;

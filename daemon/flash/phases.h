@@ -108,6 +108,7 @@ struct flash_job {
     unsigned n_guards, n_guarded; /* of these, the MD5 is known */
     enum { CHECK_CONFIG, CHECK_GAPS, CHECK_REGIONS, CHECK_PIECES } check_step;
     unsigned n_checked, n_rounds;
+    bool is_gap_kept; /* they were held against those of the first attempt, or are those */
     bool is_patched;
 
     struct backup saved, previous;

@@ -285,7 +285,10 @@ enum step flash_enter_compare(struct flash_job *job) {
             job->status.bytes_total += job->pieces[i].piece->size;
     flash_job_log(job, LOG_INFO, "%llu KiB have to be written",
                   (unsigned long long)job->status.bytes_total >> 10);
-    return job->dry_run || !job->status.bytes_total ? flash_job_goto(job, WIPYD_PHASE_FINISH) : STEP_NEXT;
+    /* An attempt before may have done damage, and written all that was missing: that is looked for. */
+    return job->dry_run || (!job->status.bytes_total && !*job->status.gaps)
+               ? flash_job_goto(job, WIPYD_PHASE_FINISH)
+               : STEP_NEXT;
 }
 
 static bool is_blank(const uint8_t md5[static 16]) {

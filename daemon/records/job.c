@@ -42,6 +42,8 @@ static const struct column columns[] = {
     COLUMN(job_record, restore_backup),
     COLUMN(job_record, restore_parts),
     COLUMN(job_record, confirmed_release),
+    COLUMN(job_record, gaps),
+    COLUMN(job_record, warning),
     COLUMN(job_record, started_us),
     COLUMN(job_record, finished_us),
 };

@@ -136,6 +136,8 @@ struct job_record {
     char restore_mac[18], restore_backup[64]; /* of a restore: which generation */
     uint32_t restore_parts;                   /* and which of its parts: 1 << enum backup_part, or-ed */
     char confirmed_release[64];
+    char gaps[1024];   /* flash_status has it so */
+    char warning[512]; /* of a job that went well, all the same; empty: none */
     uint64_t started_us, finished_us;
 };
 

@@ -260,6 +260,7 @@ def test_what_is_plugged_in_is_not_forgotten():
 
 JOB_KEYS = {"id": int, "kind": str, "state": str, "device": str, "slot": str, "mac": str, "by": str, "package": str, "sha256": str,
             "board": str, "from": str, "to": str, "confirmed": str, "bytes": int, "bytes-total": int, "baud": int, "loader": str,
+            "warning": str,
             "retries": int,
             "attempts": int, "phase": str, "error": str, "error-text": str, "dry-run": bool, "started": int, "finished": int}
 DECISION_KEYS = {"at": int, "device": str, "slot": str, "mac": str, "event": str, "verdict": str, "rule": str, "text": str}

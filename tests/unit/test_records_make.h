@@ -138,6 +138,8 @@ static inline struct job_record *make_job(uint32_t id, enum wipyd_job_state stat
     set_text(job->restore_backup, "20240101T000000.000Z-1");
     job->restore_parts = 5;
     set_text(job->confirmed_release, "1.20.2.r5");
+    set_text(job->gaps, " 9000+5000:d41d8cd98f00b204e9800998ecf8427e");
+    set_text(job->warning, "0x9000 to 0xe000 changed");
     job->started_us = 1700000000000000u + id;
     job->finished_us = 1800000000000000u;
     return job;

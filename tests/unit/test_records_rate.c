@@ -91,10 +91,12 @@ static void database_of_version_2_keeps_its_rows(void **state) {
     assert_int_equal(records_put_board(bench->records, board), 0);
     assert_int_equal(records_put_slot(bench->records, slot), 0);
     bench->records = records_close(bench->records);
-    run_sql(bench->path, "DROP TABLE rate; ALTER TABLE job DROP COLUMN loader; PRAGMA user_version = 2");
+    run_sql(bench->path,
+            "DROP TABLE rate; ALTER TABLE job DROP COLUMN loader; ALTER TABLE job DROP COLUMN gaps;"
+            "ALTER TABLE job DROP COLUMN warning; PRAGMA user_version = 2");
     open_records(bench);
     assert_int_equal(records_generation(bench->records), 0);
-    assert_int_equal(number_by_sql(bench->path, "PRAGMA user_version"), 4);
+    assert_int_equal(number_by_sql(bench->path, "PRAGMA user_version"), 5);
     assert_int_equal(records_list_boards(bench->records, &boards, &n), 0);
     assert_int_equal(n, 1);
     assert_memory_equal(boards, board, sizeof *board);
