@@ -23,6 +23,7 @@ import contextlib
 import multiprocessing
 import os
 import random
+import re
 import resource
 import signal
 import statistics
@@ -105,6 +106,12 @@ class Seat:
 
 class Wrong(Exception):
     """What must never happen."""
+
+
+def names_range(warning, at):
+    """Whether a job's Warning names a range that at lies in."""
+    ranges = re.findall(r"0x([0-9a-f]+) to 0x([0-9a-f]+)", warning)
+    return any(int(start, 16) <= at < int(end, 16) for start, end in ranges)
 
 
 class Worker:
