@@ -363,3 +363,47 @@ def test_the_policy_gives_up_on_a_board_that_is_always_unplugged():
 @takes(12)
 def test_the_policy_gives_up_on_a_board_with_which_the_daemon_dies():
     fails_for_ever(kills=True)
+
+
+# ---- what is none of the job's business, between two attempts --------------------------------------------------------
+
+def own_area_between_attempts(is_damaged, kills=False, nth=3):
+    with usb_bench() as bench:
+        board, package = bench.board, bench.package(app_bytes=200_000)
+        bench.import_firmware(package)
+        board.ask("jumper on")
+        hold(board, nth=nth)
+        bench.plug(board)
+        struck(board)
+        path = job_path(bench)
+        if kills:
+            bench.kill_wipyd()
+        bench.unplug(board)
+        if not kills:
+            assert wait_state(bench, path, "interrupted")["Warning"] == ""
+        if is_damaged:
+            with board.flash_path.open("r+b") as flash:
+                flash.seek(0x9100)
+                flash.write(bytes(16))
+        if kills:
+            bench.start_wipyd()
+        plug_again(bench, board)
+        job = bench.wait_job(path)
+        assert job["State"] == "done" and job["Attempt"] == 2, job
+        assert ("0x9000 to 0x" in job["Warning"]) == is_damaged and bool(job["Warning"]) == is_damaged, job["Warning"]
+        assert flashes(bench)[0]["warning"] == job["Warning"]
+
+
+@takes(8)
+def test_what_changed_between_two_attempts_is_told():
+    own_area_between_attempts(True)
+
+
+@takes(8)
+def test_nothing_changed_between_two_attempts_and_nothing_is_told():
+    own_area_between_attempts(False)
+
+
+@takes(8)
+def test_what_changed_while_the_daemon_was_dead_is_told():
+    own_area_between_attempts(True, kills=True)
