@@ -367,12 +367,12 @@ def test_the_policy_gives_up_on_a_board_with_which_the_daemon_dies():
 
 # ---- what is none of the job's business, between two attempts --------------------------------------------------------
 
-def own_area_between_attempts(is_damaged, kills=False, nth=3):
+def own_area_between_attempts(is_damaged, kills=False, is_whole=False):
     with usb_bench() as bench:
         board, package = bench.board, bench.package(app_bytes=200_000)
         bench.import_firmware(package)
         board.ask("jumper on")
-        hold(board, nth=nth)
+        hold(board)
         bench.plug(board)
         struck(board)
         path = job_path(bench)
@@ -381,6 +381,9 @@ def own_area_between_attempts(is_damaged, kills=False, nth=3):
         bench.unplug(board)
         if not kills:
             assert wait_state(bench, path, "interrupted")["Warning"] == ""
+        if is_whole:  # nothing is left to write
+            with board.flash_path.open("r+b") as flash:
+                flash.write(whole_flash(package))
         if is_damaged:
             with board.flash_path.open("r+b") as flash:
                 flash.seek(0x9100)
@@ -397,6 +400,11 @@ def own_area_between_attempts(is_damaged, kills=False, nth=3):
 @takes(8)
 def test_what_changed_between_two_attempts_is_told():
     own_area_between_attempts(True)
+
+
+@takes(8)
+def test_what_changed_before_an_attempt_with_nothing_to_write_is_told():
+    own_area_between_attempts(True, is_whole=True)
 
 
 @takes(8)
