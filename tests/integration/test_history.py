@@ -17,7 +17,7 @@ from test_plug import MANAGER, ROOT, jobs, set_policy, usb_bench, wait_rule
 DAY_US = 24 * 3600 * 1_000_000
 ME = f"uid {os.getuid()}"
 COLUMNS = ["id", "started", "finished", "kind", "state", "device", "slot", "mac", "by", "user", "package", "sha256", "board",
-           "from", "to", "confirmed", "bytes", "bytes_total", "baud", "loader", "retries", "attempts", "phase", "error", "error_text",
+           "from", "to", "confirmed", "bytes", "bytes_total", "baud", "loader", "warning", "retries", "attempts", "phase", "error", "error_text",
            "dry_run"]
 
 
