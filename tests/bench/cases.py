@@ -115,7 +115,7 @@ def one_board(loader, baud, options):
         change_region(bench.board, package)
         region = flash_once(bench, package, baud)
         loop = loop_figures(bench)
-    wire_s = ideal_wire_s(package, baud) if loader == "stub" else full["wire_bytes"] * 10 / baud
+        wire_s = ideal_wire_s(package, baud) if loader == "stub" else full["wire_bytes"] * 10 / baud
     floor_s = max(wire_s, full["chip_s"]) if loader == "stub" else wire_s + full["chip_s"]
     return {"full": full, "same": same, "region": region, "total_s": full["total_s"], "write_s": full["write_s"],
             "wire_s": wire_s, "chip_s": full["chip_s"], "md5_s": full["md5_s"], "write_ratio": full["write_s"] / floor_s,
