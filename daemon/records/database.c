@@ -152,8 +152,8 @@ static const char *const migrations[] = {
 
     "ALTER TABLE job ADD COLUMN loader TEXT NOT NULL DEFAULT ''; PRAGMA user_version = 4;",
 
-    "ALTER TABLE job ADD COLUMN gaps TEXT NOT NULL DEFAULT '';"
-    "ALTER TABLE job ADD COLUMN warning TEXT NOT NULL DEFAULT ''; PRAGMA user_version = 5;",
+    ("ALTER TABLE job ADD COLUMN gaps TEXT NOT NULL DEFAULT '';"
+     "ALTER TABLE job ADD COLUMN warning TEXT NOT NULL DEFAULT ''; PRAGMA user_version = 5;"),
 };
 
 #define SCHEMA ((int)(sizeof migrations / sizeof *migrations))
