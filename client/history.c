@@ -156,7 +156,7 @@ static int read_list(const struct client *client, sd_bus_message *m, struct list
     int r = sd_bus_message_enter_container(m, 'a', "a{sv}");
 
     while (r >= 0) {
-        uint32_t seen = 0;
+        uint64_t seen = 0;
         void *item;
 
         r = sd_bus_message_at_end(m, 0);

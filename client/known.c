@@ -59,21 +59,21 @@ static struct known **find(struct known **known, const struct interface *interfa
     return known;
 }
 
-uint32_t known_changes(struct known **known, const struct interface *interface, const char *path,
-                       const void *object, uint32_t seen) {
+uint64_t known_changes(struct known **known, const struct interface *interface, const char *path,
+                       const void *object, uint64_t seen) {
     struct known *one = *find(known, interface, path);
-    uint32_t changes = 0;
+    uint64_t changes = 0;
 
     if (!one)
         one = add(known, interface, path);
     for (size_t i = 0; i < interface->n_properties; i++) {
         char *text;
 
-        if (!(seen & UINT32_C(1) << i))
+        if (!(seen & UINT64_C(1) << i))
             continue;
         text = render(&interface->properties[i], object);
         if (!one || !one->texts[i] || !text || strcmp(one->texts[i], text))
-            changes |= UINT32_C(1) << i;
+            changes |= UINT64_C(1) << i;
         if (one) {
             free(one->texts[i]);
             one->texts[i] = text;

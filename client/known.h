@@ -8,8 +8,8 @@ struct known;
 
 /* Which of the properties in seen now read differently than they last did; of an object that is new, than
  * those of an empty one. *known is NULL at first. */
-uint32_t known_changes(struct known **known, const struct interface *interface, const char *path,
-                       const void *object, uint32_t seen);
+uint64_t known_changes(struct known **known, const struct interface *interface, const char *path,
+                       const void *object, uint64_t seen);
 /* The object is gone. */
 void known_forget(struct known **known, const struct interface *interface, const char *path);
 void known_free(struct known *known);

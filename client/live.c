@@ -6,7 +6,7 @@ static int read_interface(struct live *live, const char *path, sd_bus_message *m
     const struct interface *interface;
     const char *name;
     void *object;
-    uint32_t seen = 0;
+    uint64_t seen = 0;
     int r = sd_bus_message_read(m, "s", &name);
 
     if (r < 0)

@@ -9,7 +9,7 @@
 
 static int on_loaded(sd_bus_message *m, void *userdata, sd_bus_error *error) {
     struct mirror *mirror = userdata;
-    uint32_t seen = 0;
+    uint64_t seen = 0;
     int r;
 
     (void)error;
@@ -35,7 +35,7 @@ int mirror_load(struct mirror *mirror) {
 static int on_changed(sd_bus_message *m, void *userdata, sd_bus_error *error) {
     struct mirror *mirror = userdata;
     const char *interface;
-    uint32_t seen = 0;
+    uint64_t seen = 0;
     int r;
 
     (void)error;

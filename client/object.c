@@ -165,7 +165,7 @@ int object_fill(const struct interface *interface, void *object) {
 }
 
 int object_read(const struct interface *interface, void *object, const char *path, sd_bus_message *m,
-                uint32_t *seen) {
+                uint64_t *seen) {
     char **own_path = property_slot(&interface->properties[0], object);
     char *copy = strdup(path);
     int r;
@@ -182,7 +182,7 @@ enum exit_code object_load(const struct client *client, const struct interface *
                            void *object) {
     cleanup(sd_bus_message_unrefp) sd_bus_message *call = NULL, *reply = NULL;
     enum exit_code code;
-    uint32_t seen = 0;
+    uint64_t seen = 0;
     int r;
 
     code =
@@ -198,7 +198,7 @@ enum exit_code object_load(const struct client *client, const struct interface *
 void object_refresh(const struct client *client, const struct interface *interface, const char *path,
                     void *object) {
     cleanup(sd_bus_message_unrefp) sd_bus_message *call = NULL, *reply = NULL;
-    uint32_t seen = 0;
+    uint64_t seen = 0;
     int r = sd_bus_message_new_method_call(client->bus, &call, WIPYD_BUS_NAME, path,
                                            "org.freedesktop.DBus.Properties", "GetAll");
 

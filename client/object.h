@@ -72,7 +72,7 @@ void object_refresh(const struct client *client, const struct interface *interfa
                     void *object);
 /* Reads an a{sv} into *object and notes its path; *seen as in properties_read(). */
 must_check int object_read(const struct interface *interface, void *object, const char *path,
-                           sd_bus_message *m, uint32_t *seen);
+                           sd_bus_message *m, uint64_t *seen);
 
 /* Makes what an object has that the daemon left out "". -ENOMEM, or 0. */
 must_check int object_fill(const struct interface *interface, void *object);

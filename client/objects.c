@@ -28,7 +28,7 @@ static struct list *list_of(struct objects *objects, size_t kind) {
 static int read_interface(struct objects *objects, const char *path, sd_bus_message *m) {
     struct list *list;
     const char *name;
-    uint32_t seen = 0;
+    uint64_t seen = 0;
     size_t kind = 0;
     void *object;
     int r;

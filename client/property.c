@@ -17,7 +17,7 @@ static void clear(const struct property *property, void *object) {
         property->type->clear(property_slot(property, object));
 }
 
-static int read_one(const struct interface *interface, void *object, sd_bus_message *m, uint32_t *seen) {
+static int read_one(const struct interface *interface, void *object, sd_bus_message *m, uint64_t *seen) {
     const struct property *row;
     const char *name;
     size_t i;
@@ -40,11 +40,11 @@ static int read_one(const struct interface *interface, void *object, sd_bus_mess
     r = row->type->read(m, property_slot(row, object));
     if (r < 0)
         return r;
-    *seen |= UINT32_C(1) << i;
+    *seen |= UINT64_C(1) << i;
     return sd_bus_message_exit_container(m);
 }
 
-int properties_read(const struct interface *interface, void *object, sd_bus_message *m, uint32_t *seen) {
+int properties_read(const struct interface *interface, void *object, sd_bus_message *m, uint64_t *seen) {
     int r = sd_bus_message_enter_container(m, 'a', "{sv}");
 
     if (r < 0)
@@ -76,27 +76,27 @@ const char *property_key(const struct property *property, char *buffer, size_t s
     return buffer;
 }
 
-void properties_to_json(const struct interface *interface, const void *object, uint32_t seen,
+void properties_to_json(const struct interface *interface, const void *object, uint64_t seen,
                         struct json *json) {
     char key[64];
 
     for (size_t i = 0; i < interface->n_properties; i++) {
         const struct property *row = &interface->properties[i];
 
-        if (!(seen & UINT32_C(1) << i))
+        if (!(seen & UINT64_C(1) << i))
             continue;
         json_string(json, property_key(row, key, sizeof(key)));
         row->type->to_json(json, const_slot(row, object));
     }
 }
 
-void properties_show(const struct interface *interface, const void *object, uint32_t seen, FILE *stream) {
+void properties_show(const struct interface *interface, const void *object, uint64_t seen, FILE *stream) {
     char key[64];
 
     for (size_t i = 0; i < interface->n_properties; i++) {
         const struct property *row = &interface->properties[i];
 
-        if (!(seen & UINT32_C(1) << i))
+        if (!(seen & UINT64_C(1) << i))
             continue;
         fprintf(stream, " %s=", property_key(row, key, sizeof(key)));
         row->type->show(stream, const_slot(row, object));

@@ -73,22 +73,22 @@ extern const struct property_type property_attempts; /* a(uts) [struct list of s
 extern const struct property_type property_wire;     /* (tt) [struct wire_bytes] */
 
 /* Reads an a{sv} into the object. Properties that aren't in the table are skipped: the daemon may be newer.
- * *seen gets a bit per row that was read. 0, or negative errno. */
+ * *seen gets a bit per row that was read, of 64 at most. 0, or negative errno. */
 must_check int properties_read(const struct interface *interface, void *object, sd_bus_message *m,
-                               uint32_t *seen);
+                               uint64_t *seen);
 /* The rows in seen, as keys and values of a map that is open. */
-void properties_to_json(const struct interface *interface, const void *object, uint32_t seen,
+void properties_to_json(const struct interface *interface, const void *object, uint64_t seen,
                         struct json *json);
 /* A property's key, as in JSON: "bytes_done"; at most size bytes with its end. Returns buffer. */
 const char *property_key(const struct property *property, char *buffer, size_t size);
 /* The rows in seen, as " key=value". */
-void properties_show(const struct interface *interface, const void *object, uint32_t seen, FILE *stream);
+void properties_show(const struct interface *interface, const void *object, uint64_t seen, FILE *stream);
 /* Frees what the object owns and zeroes it. */
 void properties_clear(const struct interface *interface, void *object);
 /* The slot of a row in an object. */
 void *property_slot(const struct property *property, void *object);
 
-#define PROPERTIES_ALL UINT32_MAX
+#define PROPERTIES_ALL UINT64_MAX
 
 /* Makes room for one more item, zeroed, which counts once the caller raises n. NULL: no memory. */
 void *list_next(struct list *list, size_t item_size);

@@ -83,7 +83,7 @@ static void check_daemon(struct doctor *doctor) {
     cleanup(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
     cleanup(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
     const struct client *client = doctor->client;
-    uint32_t seen = 0;
+    uint64_t seen = 0;
     int r =
         sd_bus_call_method(client->bus, WIPYD_BUS_NAME, WIPYD_ROOT_PATH, "org.freedesktop.DBus.Properties",
                            "GetAll", &error, &reply, "s", WIPYD_MANAGER_INTERFACE);

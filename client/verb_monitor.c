@@ -31,7 +31,7 @@ static const struct {
 };
 
 static void print_json(const struct client *client, enum event event, const char *path,
-                       const struct interface *interface, const void *object, uint32_t seen) {
+                       const struct interface *interface, const void *object, uint64_t seen) {
     struct timespec now;
     struct json json;
 
@@ -76,12 +76,12 @@ static void print_name(const char *path) {
 }
 
 /* What a person should do stands out, where it is new. */
-static void print_advice(const char *path, const struct device *device, uint32_t seen) {
+static void print_advice(const char *path, const struct device *device, uint64_t seen) {
     char name[64];
 
     for (size_t i = 0; i < device_interface.n_properties; i++)
         if (device_interface.properties[i].offset == offsetof(struct device, advice) &&
-            !(seen & UINT32_C(1) << i))
+            !(seen & UINT64_C(1) << i))
             return;
     if (device->advice && *device->advice && device_name_of(path, name, sizeof(name)))
         text_line(stdout, TEXT_ACTION, "%s: %s", name, device->advice);
@@ -89,7 +89,7 @@ static void print_advice(const char *path, const struct device *device, uint32_t
 
 /* "12:00:01 job/7 changed phase=write progress=0.250" */
 static void print_line(enum event event, const char *path, const struct interface *interface,
-                       const void *object, uint32_t seen) {
+                       const void *object, uint64_t seen) {
     time_t now = time(NULL);
     char clock[16] = "";
     struct tm parts;
@@ -110,7 +110,7 @@ static void print_line(enum event event, const char *path, const struct interfac
 /* object: NULL when there is nothing to show but that it happened. The daemon tells a changed object as a
  * whole: people are shown what reads differently. */
 static void print_event(struct monitor *monitor, enum event event, const char *path,
-                        const struct interface *interface, const void *object, uint32_t seen) {
+                        const struct interface *interface, const void *object, uint64_t seen) {
     const struct client *client = monitor->watch.client;
 
     if (!is_ours(path))
@@ -140,7 +140,7 @@ static int print_properties(struct monitor *monitor, enum event event, const cha
     } object = { 0 };
     const struct interface *interface;
     const char *name;
-    uint32_t seen = 0;
+    uint64_t seen = 0;
     int r;
 
     r = sd_bus_message_read(m, "s", &name);
