@@ -2,8 +2,6 @@
 
 #include <string.h>
 
-#define PROPERTIES_MAX 32 /* as many as a mask has bits */
-
 struct known {
     struct known *next;
     const struct interface *interface;

@@ -14,7 +14,9 @@
 #define INTERFACE(type, bus_name)                                                                            \
     const struct interface type##_interface = { bus_name, type##_properties,                                 \
                                                 sizeof(type##_properties) / sizeof(type##_properties[0]),    \
-                                                sizeof(struct type) }
+                                                sizeof(struct type) };                                       \
+    _Static_assert(sizeof(type##_properties) / sizeof(type##_properties[0]) <= PROPERTIES_MAX,               \
+                   "a mask has a bit for each")
 
 /* "Path", the first row of each, is no property of the daemon's: object_read() fills it in. */
 static const struct property manager_properties[] = {

@@ -27,7 +27,9 @@ struct property {
     size_t offset;
 };
 
-/* An interface of proto/, and the struct that mirrors it. At most 32 properties. */
+#define PROPERTIES_MAX 64 /* as many as a mask has bits */
+
+/* An interface of proto/, and the struct that mirrors it. At most PROPERTIES_MAX properties. */
 struct interface {
     const char *name;
     const struct property *properties;
@@ -73,7 +75,7 @@ extern const struct property_type property_attempts; /* a(uts) [struct list of s
 extern const struct property_type property_wire;     /* (tt) [struct wire_bytes] */
 
 /* Reads an a{sv} into the object. Properties that aren't in the table are skipped: the daemon may be newer.
- * *seen gets a bit per row that was read, of 64 at most. 0, or negative errno. */
+ * *seen gets a bit per row that was read. 0, or negative errno. */
 must_check int properties_read(const struct interface *interface, void *object, sd_bus_message *m,
                                uint64_t *seen);
 /* The rows in seen, as keys and values of a map that is open. */
