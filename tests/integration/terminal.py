@@ -37,6 +37,7 @@ class Terminal:
     def _own_terminal():
         os.setsid()
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # who runs in a shell's background has it ignored
         harness._die_with_parent()
 
     def resize(self, rows, columns):
