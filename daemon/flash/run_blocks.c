@@ -23,6 +23,12 @@ enum {
     BEFORE_US = 8000,
     AFTER_US = 6000,
     SHORT_BYTES = 512,
+    /* A piece's last window may be full some bytes before the piece ends, which ends its last block of the
+     * stream and has an empty one behind it. */
+    EMPTY_BYTES = 8,
+    /* Before it finds its window full it has taken such ends and what the next block of the stream begins
+     * with: 17 bits, 19 lengths of 3 bits and 316 of 7 (RFC 1951 3.2.7). */
+    CODES_BYTES = 287,
 };
 
 /* ---- the stream ------------------------------------------------------------------------------ */
@@ -153,14 +159,28 @@ struct choice {
     int64_t lateness;
 };
 
+/* A block that ends near the end of a window ends there: whether the stub programs and erases then hangs on a
+ * few bytes. */
+static uint32_t at_window_end(const struct flash_run *run, const struct stub *stub, uint32_t end) {
+    uint32_t most = limit(run, stub->piece, stub->at), full = stub->at,
+             next = window_end(run, stub->piece, full);
+
+    while (next <= end + EMPTY_BYTES && next <= most && next < run->stream_size) {
+        full = next;
+        next = window_end(run, piece_at(run, full), full);
+    }
+    return full > stub->at && end <= full + CODES_BYTES ? full : end;
+}
+
 /* A block that ends there: is it better? */
 static void consider(const struct flash_run *run, uint32_t baud, const struct stub *stub, int64_t end,
                      struct choice *best) {
-    struct choice choice = { .end = (uint32_t)end };
+    struct choice choice;
     struct stub after = *stub;
 
     if (end <= stub->at || end > limit(run, stub->piece, stub->at))
         return;
+    choice.end = at_window_end(run, stub, (uint32_t)end);
     take(run, baud, &after, choice.end);
     choice.lateness = lateness(run, baud, &after);
     if (!best->end || choice.lateness < best->lateness ||

@@ -13,6 +13,7 @@
 
 #include "daemon/firmware/pieces.h"
 #include "daemon/flash/run.h"
+#include "daemon/flash/run_blocks.h"
 
 #define BAUD 115200u
 
@@ -189,56 +190,64 @@ static void erase(struct clock *clock, uint32_t size) {
     clock->erased += is_block ? 0x10000 : 0x1000;
 }
 
-/* What of the flash is full when so many bytes of the stream have come, in whole windows. */
-static uint32_t full_windows(const struct flash_run *run, const uint8_t *stream, uint32_t bytes) {
-    z_stream z = { .next_in = (uint8_t *)(uintptr_t)stream, .avail_in = bytes };
-    static uint8_t out[SIZE];
-    int r;
+static double later(double a, double b) {
+    return a > b ? a : b;
+}
 
-    assert_int_equal(inflateInit(&z), Z_OK);
-    z.next_out = out;
-    z.avail_out = run->size;
-    r = inflate(&z, Z_SYNC_FLUSH);
-    assert_true(r == Z_OK || r == Z_STREAM_END || r == Z_BUF_ERROR);
-    inflateEnd(&z);
-    return bytes == run->stream_size ? run->size : (uint32_t)z.total_out / 0x8000 * 0x8000;
+static void program(struct clock *clock, uint32_t bytes, uint32_t size) {
+    clock->written += bytes;
+    while (clock->erased < clock->written)
+        erase(clock, size);
+    clock->bound = clock->chip = later(clock->chip, clock->now) + bytes / 256 * 0.6;
+}
+
+/* It has a block; of the stream comes what inflate takes, which is more than what fills the window. */
+static void take(struct clock *clock, z_stream *z, uint32_t size) {
+    bool is_erasing = clock->chip > clock->now;
+    static uint8_t window[0x8000];
+    int r = Z_OK;
+
+    while (z->avail_in && r == Z_OK) {
+        uint32_t bytes;
+
+        if (!is_erasing && clock->erased < size)
+            erase(clock, size);
+        is_erasing = true;
+        bytes = (uint32_t)z->total_out % sizeof window;
+        z->next_out = window + bytes;
+        z->avail_out = (uInt)(sizeof window - bytes);
+        r = inflate(z, Z_SYNC_FLUSH);
+        assert_true(r == Z_OK || r == Z_STREAM_END);
+        if (z->avail_out && r == Z_OK)
+            continue;
+        program(clock, (uint32_t)z->total_out - clock->written, size);
+        is_erasing = false;
+    }
 }
 
 /* How long the run takes until END is answered. */
 static double run_ms(const struct flash_run *run, uint32_t baud) {
     uint8_t *stream = malloc(run->stream_size);
     struct clock clock = { .now = 0.5 };
+    z_stream z = { .next_in = stream };
     struct esp_block block;
     uint32_t at = 0, work;
 
+    assert_int_equal(inflateInit(&z), Z_OK);
     collect(run, stream);
     erase(&clock, run->size);
     while (at < run->stream_size) {
-        uint32_t size = flash_run_block(run, at, &block, &work), full;
-        bool is_erasing;
+        uint32_t size = flash_run_block(run, at, &block, &work);
 
-        clock.now += (size + 26) * 10080.0 / baud + 0.4;
-        if (clock.now < clock.bound)
-            clock.now = clock.bound;
-        is_erasing = clock.chip > clock.now;
+        clock.now = later(clock.now + (size + 26) * 10080.0 / baud + 0.4, clock.bound);
         at += size;
-        full = full_windows(run, stream, at);
-        while (clock.written < full) {
-            uint32_t bytes = full - clock.written < 0x8000 ? full - clock.written : 0x8000;
-
-            if (!is_erasing && clock.erased < run->size)
-                erase(&clock, run->size);
-            clock.written += bytes;
-            while (clock.erased < clock.written)
-                erase(&clock, run->size);
-            clock.bound = clock.chip = (clock.chip > clock.now ? clock.chip : clock.now) + bytes / 256 * 0.6;
-            is_erasing = false;
-        }
-        if (at < run->stream_size && !is_erasing && clock.erased < run->size)
-            erase(&clock, run->size); /* for what the block has of the next window */
+        z.avail_in = size;
+        take(&clock, &z, run->size);
     }
+    inflateEnd(&z);
+    assert_int_equal(clock.written, run->size);
     free(stream);
-    return clock.now > clock.bound ? clock.now : clock.bound;
+    return later(clock.now, clock.bound);
 }
 
 /* All runs of the whole pieces, as a share of the longer of wire and chip. */
@@ -272,6 +281,22 @@ static void wire_and_chip_hardly_rest(void **state) {
     assert_true(n > 2);
     assert_true(share("cccccccccccc", 3000000, &n) < 1.04);
     assert_true(share("tttccccccccc", 921600, &n) < 1.045);
+}
+
+/* The plan knows what a stub does with each block. Where it forgets that a window may be full before its
+ * piece ends, or that the codes of what comes next are taken with it, this differs by 83 ms and by 13. */
+static void plan_comes_true(void **state) {
+    (void)state;
+    make("tttccccccctc");
+    for (uint32_t baud = 600000; baud < 1400000; baud += 900) {
+        struct flash_run run;
+        double plan_ms;
+
+        flash_run_init(&run, &esp_loader_stub, &bench.pieces[0], N - 1, 0x4000, baud, NULL);
+        plan_ms = (double)flash_run_plan(&run, baud) / 1000;
+        if (plan_ms - run_ms(&run, baud) > 5 || run_ms(&run, baud) - plan_ms > 5)
+            fail_msg("at %u baud: %.0f ms planned, %.0f taken", baud, plan_ms, run_ms(&run, baud));
+    }
 }
 
 /* What is blank on the chip is a run of its own, for which nothing is erased. */
@@ -342,6 +367,7 @@ int main(void) {
         TEST(plain_and_deflated_do_not_mix),
         TEST(blank_pieces_do_not_inflate_without_end),
         TEST(wire_and_chip_hardly_rest),
+        TEST(plan_comes_true),
         TEST(blank_flash_is_a_run),
         TEST(piece_sent_as_it_is),
         TEST(erases_go_on_visibly),
