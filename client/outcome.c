@@ -49,6 +49,11 @@ static char *story_of(const struct job *job) {
     return story;
 }
 
+static void print_warning(const struct device *device, const struct job *job) {
+    if (*job->warning)
+        text_line(stderr, TEXT_ACTION, "%s: %s", device->name, job->warning);
+}
+
 enum exit_code outcome_check(const struct client *client, const struct device *device,
                              const struct job *job) {
     cleanup(free_p) char *message = NULL, *story = NULL;
@@ -67,6 +72,7 @@ enum exit_code outcome_check(const struct client *client, const struct device *d
     failure_report(client, &failure);
     if (*job->user_action && strcmp(job->user_action, failure.hint))
         text_line(stderr, TEXT_ACTION, "%s: %s", device->name, job->user_action);
+    print_warning(device, job);
     return failure.exit_code;
 }
 
@@ -141,8 +147,6 @@ static void print_success(const struct client *client, const struct device *devi
         text_line(stdout, TEXT_GOOD, "%s: %s written and verified in %s%s.", device->name, firmware, took,
                   by);
     }
-    if (job->warning && *job->warning)
-        text_line(stderr, TEXT_ACTION, "%s: %s", device->name, job->warning);
 }
 
 /* ---- either ---------------------------------------------------------------------------------- */
@@ -189,6 +193,7 @@ enum exit_code outcome_of_job(const struct client *client, const struct device *
         return outcome_check(client, device, job);
     if (!client->options.quiet)
         print_success(client, device, job);
+    print_warning(device, job);
     /* That the firmware says its own word comes later, when it is started: nobody waits for that here. */
     if (*action)
         text_line(stdout, TEXT_ACTION, "%s: %s", device->name, action);

@@ -11,12 +11,13 @@
 #include "client/verb.h"
 #include "proto/phase.h"
 
-/* Why it failed; else who wrote, and what the board has said of it. */
+/* Why it failed; else who wrote, and what the board has said of it. A warning is too long for a line. */
 static void describe(const struct past_job *job, char *buffer, size_t n) {
     enum wipyd_error error = wipyd_error_from_bus_name(job->error ? job->error : "");
     const char *confirmed = job->confirmed ? job->confirmed : "", *to = job->to ? job->to : "";
     bool has_written = job->kind && wipyd_job_kind_from_word(job->kind) != WIPYD_JOB_KIND_IDENTIFY;
     char by[TEXT_SIZE];
+    size_t used;
 
     text_loader(by, has_written ? job->loader : "");
     if (job->error && *job->error)
@@ -29,6 +30,9 @@ static void describe(const struct past_job *job, char *buffer, size_t n) {
                  strcmp(confirmed, to) ? confirmed : "");
     else
         snprintf(buffer, n, "%s", *by ? by + 1 : "");
+    used = strlen(buffer);
+    if (job->warning && *job->warning)
+        snprintf(buffer + used, n - used, "%swith a warning, see --json", used ? "; " : "");
 }
 
 static void print_jobs(const struct client *client, const struct list *list) {

@@ -101,9 +101,9 @@ static void compare_gaps(struct flash_job *job) {
     snprintf(
         job->status.warning, sizeof job->status.warning,
         "%s: not what it was before the job's first attempt. The board's own firmware ran in between, or "
-        "a damaged command on a bad line did it. Saved as of then (config, NVS, otadata): %s/%s; see "
-        "wipyctl backup list, backup restore.",
-        where, job->backup_folder, job->mac_hex);
+        "a damaged command on a bad line did it. Config, NVS and otadata as of then are in the first backup "
+        "of job %u, or in the last one before that: see wipyctl backup list %s, backup restore.",
+        where, job->id, job->status.board.mac);
     flash_job_log(job, LOG_WARNING, "%s", job->status.warning);
 }
 

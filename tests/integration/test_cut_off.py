@@ -395,6 +395,8 @@ def own_area_between_attempts(is_damaged, kills=False, is_whole=False):
         assert job["State"] == "done" and job["Attempt"] == 2, job
         assert ("0x9000 to 0x" in job["Warning"]) == is_damaged and bool(job["Warning"]) == is_damaged, job["Warning"]
         assert flashes(bench)[0]["warning"] == job["Warning"]
+        assert (f"wipyctl backup list {job['Mac']}" in job["Warning"]) == is_damaged, job["Warning"]
+        assert ("with a warning" in bench.ctl("history").out) == is_damaged
 
 
 @takes(8)
