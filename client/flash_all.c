@@ -1,5 +1,6 @@
 #include "client/flash_all.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -108,13 +109,30 @@ enum exit_code flash_call(const struct client *client, const char *path, int pac
     return code == EXIT_DONE ? job_call_options(client, *call, version) : code;
 }
 
+/* Each gets a file of its own: readers of one would share its place. package: -1, none is handed over.
+ * Negative errno. */
+static int reopen(int package, int *ret) {
+    char path[64];
+
+    *ret = -1;
+    if (package < 0)
+        return 0;
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", package);
+    *ret = open(path, O_RDONLY | O_CLOEXEC);
+    return *ret < 0 ? -errno : 0;
+}
+
 static enum exit_code start(const struct client *client, struct one *one, int package, const char *name,
                             const char *version) {
     cleanup(sd_bus_message_unrefp) sd_bus_message *call = NULL, *reply = NULL;
-    enum exit_code code = flash_call(client, one->device, package, name, version, &call);
+    cleanup(close_fd_p) int own = -1;
+    int r = reopen(package, &own);
+    enum exit_code code;
     const char *path;
-    int r;
 
+    if (r < 0)
+        return failure_system(client, "The package can't be handed over; nothing was started.", r);
+    code = flash_call(client, one->device, own, name, version, &call);
     if (code == EXIT_DONE)
         code = bus_call(client, call, &reply);
     if (code != EXIT_DONE)
@@ -126,22 +144,12 @@ static enum exit_code start(const struct client *client, struct one *one, int pa
     return one->path ? EXIT_DONE : failure_known(client, WIPYD_ERROR_NO_MEMORY, NULL);
 }
 
-/* Each gets a file of its own: readers of one would share its place. */
-static int reopen(int package) {
-    char path[64];
-
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", package);
-    return package < 0 ? -1 : open(path, O_RDONLY | O_CLOEXEC);
-}
-
 static enum exit_code start_all(struct all *all, int package, const char *name, const char *version) {
     enum exit_code code = EXIT_DONE;
 
     for (size_t i = 0; i < all->n && code != EXIT_NO_DAEMON; i++) {
-        cleanup(close_fd_p) int own = reopen(package);
-
         all->client->subject = all->ones[i].name;
-        code = start(all->client, &all->ones[i], package < 0 ? -1 : own, name, version);
+        code = start(all->client, &all->ones[i], package, name, version);
         all->client->subject = NULL;
         if (code != EXIT_DONE)
             note(all, code);
@@ -197,15 +205,20 @@ static void on_news(void *userdata) {
 static enum exit_code follow(struct all *all) {
     const struct client *client = all->client;
     enum exit_code code = EXIT_DONE;
+    struct job *job;
     int end;
 
     all->on_screen = terminal_is_live(stdout) && !client->options.json && !client->options.quiet;
     for (size_t i = 0; i < all->n; i++) {
         progress_open(&all->ones[i].progress, client, all->ones[i].name);
         all->ones[i].progress.live = false;
-        if (all->ones[i].path) /* news of it may be on its way already, and older */
-            object_refresh(client, &job_interface, all->ones[i].path,
-                           objects_add(&all->live.objects, &job_interface, all->ones[i].path));
+        if (!all->ones[i].path)
+            continue;
+        job = objects_add(&all->live.objects, &job_interface, all->ones[i].path);
+        if (!job)
+            return failure_known(client, WIPYD_ERROR_NO_MEMORY, "the jobs go on; see wipyctl monitor");
+        /* News of it may be on its way already, and older. */
+        object_refresh(client, &job_interface, all->ones[i].path, job);
     }
     if (all->on_screen)
         code = view_open(&all->view, client, all->live.watch.event);
