@@ -36,16 +36,20 @@ bool flash_reader_next(struct flash_reader *reader, struct esp_request *ret) {
     case READER_BYTES:
         esp_request_read_flash_slow(ret, at, ESP_READ_SLOW_BYTES);
         return true;
-    case READER_WHOLE:
-        esp_request_read_flash(ret, at, SECTOR, reader->out + reader->done);
+    case READER_TAIL:
+        esp_request_md5(ret, reader->loader, at + PART, SECTOR - PART);
+        return true;
+    case READER_STRETCH:
+        esp_request_read_flash(ret, at, reader->stretch, reader->out + reader->done);
         return true;
     }
     return false;
 }
 
-/* If digest is that of size blank bytes, or of what is known to be here: takes them. */
-static bool take_known(struct flash_reader *reader, uint32_t size, const uint8_t digest[static 16]) {
-    uint8_t *out = reader->out + reader->done, md5[16];
+/* If digest is that of size blank bytes, or of what is known to be at that place: takes them. */
+static bool take_known(struct flash_reader *reader, uint32_t at, uint32_t size,
+                       const uint8_t digest[static 16]) {
+    uint8_t *out = reader->out + at, md5[16];
 
     memset(out, 0xff, size);
     esp_md5(out, size, md5);
@@ -53,10 +57,10 @@ static bool take_known(struct flash_reader *reader, uint32_t size, const uint8_t
         return true;
     if (!reader->known)
         return false;
-    esp_md5(reader->known + reader->done, size, md5);
+    esp_md5(reader->known + at, size, md5);
     if (memcmp(md5, digest, 16) != 0)
         return false;
-    memcpy(out, reader->known + reader->done, size);
+    memcpy(out, reader->known + at, size);
     return true;
 }
 
@@ -82,15 +86,15 @@ bool flash_reader_take(struct flash_reader *reader, const struct esp_reply *repl
         if (!esp_reply_md5(reply, reader->loader, digest))
             return ++reader->rereads < REREADS_MAX;
         memcpy(reader->sector_md5, digest, 16);
-        if (take_known(reader, SECTOR, digest)) {
+        if (take_known(reader, reader->done, SECTOR, digest)) {
             reader->done += SECTOR;
             reader->rereads = 0;
         } else {
-            reader->state = reader->loader->has_read_flash ? READER_WHOLE : READER_PART;
+            reader->state = reader->loader->has_read_flash ? READER_TAIL : READER_PART;
         }
         return true;
     case READER_PART:
-        if (esp_reply_md5(reply, reader->loader, digest) && take_known(reader, PART, digest)) {
+        if (esp_reply_md5(reply, reader->loader, digest) && take_known(reader, reader->done, PART, digest)) {
             reader->done += PART;
             break;
         }
@@ -103,7 +107,14 @@ bool flash_reader_take(struct flash_reader *reader, const struct esp_reply *repl
         if (reader->done % PART)
             return true;
         break;
-    case READER_WHOLE:
+    case READER_TAIL:
+        reader->stretch = esp_reply_md5(reply, reader->loader, digest) &&
+                                  take_known(reader, reader->done + PART, SECTOR - PART, digest)
+                              ? PART
+                              : SECTOR;
+        reader->state = READER_STRETCH;
+        return true;
+    case READER_STRETCH:
         reader->done += SECTOR;
         reader->n_reads++;
         break;

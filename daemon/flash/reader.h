@@ -2,9 +2,10 @@
 
 /*
  * Reads a range of flash, with as few bytes and round trips as it takes: blank parts, and parts equal to what
- * is known already, are recognised by their MD5. The ROM gives 64 bytes a round trip, a stub a sector. Every
- * sector read is checked by MD5, since a reply itself carries no checksum. Pure: flash_reader_next says what
- * to ask, flash_reader_take is told the reply.
+ * is known already, are recognised by their MD5. The ROM gives 64 bytes a round trip, a stub a sector, of
+ * which only the beginning is sent where the rest is known: firmware writes its settings there. Every sector
+ * read is checked by MD5, since a reply itself carries no checksum. Pure: flash_reader_next says what to ask,
+ * flash_reader_take is told the reply.
  */
 
 #include <stdbool.h>
@@ -17,7 +18,8 @@ struct flash_reader {
     uint32_t offset, size, done; /* bytes */
     uint8_t *out;
     const uint8_t *known; /* size bytes that may stand there, or NULL */
-    enum { READER_SECTOR, READER_PART, READER_BYTES, READER_WHOLE } state;
+    enum { READER_SECTOR, READER_PART, READER_BYTES, READER_TAIL, READER_STRETCH } state;
+    uint32_t stretch; /* bytes that a stub is to send of the sector at hand */
     uint8_t sector_md5[16];
     unsigned rereads; /* of the sector at hand */
     unsigned n_reads; /* round trips that fetched bytes */

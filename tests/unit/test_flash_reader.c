@@ -29,7 +29,7 @@ enum damage { SOUND, ANOTHER_DIGEST, NO_DIGEST };
 struct bench {
     const struct esp_loader *loader;
     uint8_t *flash, *known, *out; /* each of SIZE bytes, for the range at OFFSET */
-    unsigned n_md5s, n_reads;
+    unsigned n_md5s, n_reads, n_bytes;
     uint32_t bad_byte; /* where in the range a read comes back with a wrong bit ... */
     unsigned n_bad;    /* ... for so many times */
     enum damage digest_damage;
@@ -100,12 +100,12 @@ static void answer_md5(struct bench *bench, uint32_t at, uint32_t size) {
     }
 }
 
-static void answer_read(struct bench *bench, uint32_t at, uint32_t size) {
-    assert_int_equal(size, 64);
+static void answer_read(struct bench *bench, uint8_t *to, uint32_t at, uint32_t size) {
     bench->n_reads++;
-    memcpy(bench->payload, bench->flash + at, 64);
-    if (bench->n_bad && bench->bad_byte >= at && bench->bad_byte < at + 64) {
-        bench->payload[bench->bad_byte - at] ^= 0x10;
+    bench->n_bytes += size;
+    memcpy(to, bench->flash + at, size);
+    if (bench->n_bad && bench->bad_byte >= at && bench->bad_byte < at + size) {
+        to[bench->bad_byte - at] ^= 0x10;
         bench->n_bad--;
     }
 }
@@ -119,9 +119,13 @@ static struct esp_reply answer(struct bench *bench, const struct esp_request *re
     memset(bench->payload, 0xa5, sizeof bench->payload);
     if (request->head[1] == ESP_SPI_FLASH_MD5) {
         answer_md5(bench, at - OFFSET, size);
+    } else if (request->head[1] == ESP_READ_FLASH) {
+        assert_int_equal(size, request->sink_size);
+        answer_read(bench, request->sink, at - OFFSET, size);
     } else {
         assert_int_equal(request->head[1], ESP_READ_FLASH_SLOW);
-        answer_read(bench, at - OFFSET, size);
+        assert_int_equal(size, sizeof bench->payload);
+        answer_read(bench, bench->payload, at - OFFSET, size);
     }
     return (struct esp_reply) { .opcode = request->head[1],
                                 .payload = bench->payload,
@@ -210,6 +214,36 @@ static void unknown_flash_by_raw_md5s(void **state) {
     bench->loader = &raw_loader;
     scribble(bench->flash, SIZE, 3);
     assert_reads(bench, NULL, SIZE / SECTOR + SIZE / PART, SIZE / 64);
+}
+
+/* A stub sends a sector, or its beginning where the rest is blank or known. */
+static void stub_sends_what_is_new(void **state) {
+    struct bench *bench = *state;
+
+    bench->loader = &esp_loader_stub;
+    scribble(bench->flash, SIZE, 5);
+    assert_reads(bench, NULL, 2 * SIZE / SECTOR, SIZE / SECTOR);
+    assert_int_equal(bench->n_bytes, SIZE);
+
+    memcpy(bench->known, bench->flash, SIZE);
+    memset(bench->flash + SECTOR + PART, 0xff, SECTOR - PART); /* the second sector's rest is blank */
+    bench->flash[2 * SECTOR] ^= 1;                             /* the third's is known */
+    bench->flash[3 * SECTOR + PART] ^= 1;
+    bench->known[SECTOR] ^= 1;
+    bench->n_md5s = bench->n_reads = bench->n_bytes = 0;
+    assert_reads(bench, bench->known, 1 + 3 * 2, 3);
+    assert_int_equal(bench->n_bytes, PART + PART + SECTOR);
+}
+
+/* The digest of a whole sector has the last word on what was put together. */
+static void damaged_beginning_is_found_and_repeated(void **state) {
+    struct bench *bench = *state;
+
+    bench->loader = &esp_loader_stub;
+    scribble(bench->flash, PART, 6);
+    bench->bad_byte = 17;
+    bench->n_bad = 1;
+    assert_reads(bench, NULL, 2 * 2 + 3, 2);
 }
 
 static void nothing_to_read(void **state) {
@@ -346,6 +380,8 @@ int main(void) {
         TEST(one_part_written_in_a_blank_sector),
         TEST(unknown_flash_is_read_once),
         TEST(unknown_flash_by_raw_md5s),
+        TEST(stub_sends_what_is_new),
+        TEST(damaged_beginning_is_found_and_repeated),
         TEST(nothing_to_read),
         TEST(damaged_read_is_found_and_repeated),
         TEST(damaged_twice_is_repeated_twice),
