@@ -80,9 +80,10 @@ must_check int flash_visit_start(struct flash_visit **ret, uv_loop_t *loop,
                                  const struct flash_visit_events *events, void *userdata);
 /* Listens on for at most ms, sending nothing until the board says "waiting for download", which is answered
  * by SYNCs (as many as the request had, at least one, unless it was quiet: then the report says downloads has
- * risen and none is sent). Reports when something was learned: a ROM answered (and was read), a boot was
- * heard and what followed has come to rest (see above), a banner came, a deaf board; or, with is_new false,
- * when time is up. Only after a report. */
+ * risen and none is sent). Reports when something was learned: a ROM answered (and was read), be it the SYNCs
+ * of before the report, as one does that was erasing meanwhile; a boot was heard and what followed has come
+ * to rest (see above), a banner came, a deaf board; or, with is_new false, when time is up. Only after a
+ * report. */
 void flash_visit_listen(struct flash_visit *visit, uint64_t ms);
 /* SYNC frames sent since the visit began; of one that never comes to a report, too. */
 unsigned flash_visit_syncs(const struct flash_visit *visit);

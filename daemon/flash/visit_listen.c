@@ -21,6 +21,7 @@ static void follow_boot(struct flash_visit *visit);
 static void listen_first(struct flash_visit *visit);
 static void listen_on(struct flash_visit *visit);
 static void send_sync(struct flash_visit *visit);
+static bool take_answer(struct flash_visit *visit, enum esp_outcome outcome, const struct esp_reply *reply);
 
 /* ---- a boot ------------------------------------------------------------------------------- */
 
@@ -171,8 +172,7 @@ void visit_listen_first(struct flash_visit *visit) {
 static void on_more_text(void *userdata, enum esp_outcome outcome, const struct esp_reply *reply) {
     struct flash_visit *visit = userdata;
 
-    (void)reply;
-    if (visit_is_gone(visit, outcome) || visit_take_news(visit))
+    if (visit_is_gone(visit, outcome) || take_answer(visit, outcome, reply) || visit_take_news(visit))
         return;
     if (visit->text.has_banner)
         visit_report(visit, true);
@@ -180,11 +180,20 @@ static void on_more_text(void *userdata, enum esp_outcome outcome, const struct 
         listen_on(visit);
 }
 
+/* A chip that a daemon before us has left erasing answers our SYNCs when it is done, seconds later. */
+static void hear_more(struct flash_visit *visit, uint32_t ms) {
+    if (visit->report.syncs &&
+        (visit->report.seen == BOARD_SEEN_SILENT || visit->report.seen == BOARD_SEEN_NOISE))
+        esp_link_hear_sync(visit->link, ms, on_more_text);
+    else
+        esp_link_hear(visit->link, ms, on_more_text);
+}
+
 static void listen_on(struct flash_visit *visit) {
     uint32_t left = visit_left(visit, visit->listen_end);
 
     if (left)
-        esp_link_hear(visit->link, left, on_more_text);
+        hear_more(visit, left);
     else
         visit_report(visit, false);
 }
@@ -199,9 +208,7 @@ void flash_visit_listen(struct flash_visit *visit, uint64_t ms) {
     visit->stage = STAGE_REPORT;
     visit->rounds = visit->boots = visit->failures = 0;
     /* What came since the report is not waited for. */
-    esp_link_hear(visit->link,
-                  has_news(visit) || visit->text.has_banner ? 0 : visit_left(visit, visit->listen_end),
-                  on_more_text);
+    hear_more(visit, has_news(visit) || visit->text.has_banner ? 0 : visit_left(visit, visit->listen_end));
 }
 
 /* ---- SYNC and reset -------------------------------------------------------------------------- */

@@ -290,6 +290,25 @@ def test_back_at_once_under_the_same_name():
 
 # ---- how often ------------------------------------------------------------------------------------------------------
 
+@takes(6)
+def test_a_chip_that_is_still_erasing_for_a_daemon_that_died_goes_on_when_it_is_done():
+    with usb_bench() as bench:
+        board, package = bench.board, bench.package(app_bytes=200_000)
+        bench.import_firmware(package)
+        board.ask("jumper on")
+        hold(board)
+        bench.plug(board)
+        struck(board)
+        path = job_path(bench)
+        bench.kill_wipyd()
+        board.fault("on=any,nth=1 do=delay-reply,3000")
+        bench.start_wipyd()
+        assert wait_rule(bench, "pending")["Seen"] in ("silent", "noise")  # a late reply
+        job = bench.wait_job(path)
+        assert job["State"] == "done" and job["Attempt"] == 2, job
+        assert board.flash() == whole_flash(package)
+
+
 def reasons_on_disk(bench, number):
     with contextlib.closing(sqlite3.connect(f"file:{bench.state}/wipyd.db?mode=ro", uri=True)) as database:
         return [row[0] for row in database.execute("SELECT reason FROM attempt WHERE job = ? ORDER BY number", (number,))]

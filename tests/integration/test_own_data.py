@@ -294,6 +294,9 @@ def test_200_flashes_cancels_and_unplugs_leave_config_and_nvs_as_they_were():
             finish(life)
         except BaseException:
             print(*life.trace[-60:], sep="\n")
+            print(*[job for job in jobs(bench) if job["state"] in OPEN_STATES], sep="\n")
+            for board in bench.boards:
+                print(board.status(), device(bench, board), sep="\n")
             raise
         print(life.counts)
 

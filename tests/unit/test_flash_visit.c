@@ -297,6 +297,22 @@ static void rom_that_answers_late(void **state) {
     }
 }
 
+/* As one that was left in the middle of an erase: it answers after the report. */
+static void rom_that_answers_while_listened_to(void **state) {
+    struct bench *bench = *state;
+
+    bench->board = ROM;
+    bench->answers_late_ms = 900;
+    visit(bench);
+    assert_int_equal(bench->report.seen, BOARD_SEEN_SILENT);
+    bench->answers_late_ms = 0;
+    listen_on(bench, UINT64_MAX);
+    assert_true(wait_report(bench) < 3000);
+    assert_true(bench->report.is_new);
+    assert_int_equal(bench->n_syncs, bench->request.syncs);
+    assert_read(bench);
+}
+
 static void rom_comes_while_listened_to(void **state) {
     struct bench *bench = *state;
 
@@ -497,6 +513,7 @@ int main(void) {
         TEST(prompt_that_echoes_a_sync_is_firmware),
         TEST(rom_is_read),
         TEST(rom_that_answers_late),
+        TEST(rom_that_answers_while_listened_to),
         TEST(rom_comes_while_listened_to),
         TEST(download_between_report_and_listening),
         TEST(listening_from_inside_the_report),
