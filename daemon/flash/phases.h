@@ -70,8 +70,14 @@ struct flash_job {
     struct flash_restore restore; /* as a layout */
     struct flash_piece *pieces;
     unsigned n_pieces, cursor;
-    /* of the piece being compared: what is asked about next */
-    enum { COMPARE_HEAD, COMPARE_REGION, COMPARE_PIECE } compare_step;
+    /* of the piece being compared: what is asked for next */
+    enum {
+        COMPARE_HEAD,    /* a piece's first sector */
+        COMPARE_REGION,  /* the piece's whole region, of which it is the first */
+        COMPARE_PIECE,   /* after its first sector was right */
+        COMPARE_AT_ONCE, /* without looking at its first sector before */
+        COMPARE_BLANK,   /* the first sector of a piece that differs */
+    } compare_step;
 
     struct firmware_stubs *stubs;     /* borrowed; NULL: the ROM does it all */
     const struct firmware_stub *stub; /* borrowed from stubs; NULL: none, or it is not to be used any more */

@@ -257,12 +257,14 @@ static void request_md5(const struct flash_job *job, struct esp_request *ret) {
 
     switch (job->compare_step) {
     case COMPARE_HEAD:
+    case COMPARE_BLANK:
         esp_request_md5(ret, loader, piece->piece->offset, FIRMWARE_SECTOR_BYTES);
         return;
     case COMPARE_REGION:
         esp_request_md5(ret, loader, piece->region->offset, piece->region->size);
         return;
     case COMPARE_PIECE:
+    case COMPARE_AT_ONCE:
         esp_request_md5(ret, loader, piece->piece->offset, piece->piece->size);
         return;
     }
@@ -299,15 +301,29 @@ static bool is_blank(const uint8_t md5[static 16]) {
     return !memcmp(md5, blank_md5, 16);
 }
 
+/* What follows what is right is most often right, too, and asked for as it is. What follows what differs is
+ * asked for by its first sector: where that differs, as in most pieces of another release, the rest needs no
+ * look. */
+static enum step end_piece(struct flash_job *job, enum flash_piece_state state) {
+    const struct flash_piece *next;
+
+    job->pieces[job->cursor++].state = state;
+    next = &job->pieces[job->cursor];
+    job->compare_step = state == FLASH_PIECE_EQUAL && job->cursor < job->n_pieces &&
+                                next->piece->size > FIRMWARE_SECTOR_BYTES && !is_asked_whole(job, next)
+                            ? COMPARE_AT_ONCE
+                            : COMPARE_HEAD;
+    return STEP_AGAIN;
+}
+
 static enum step take_md5(struct flash_job *job, const uint8_t md5[static 16]) {
     struct flash_piece *piece = &job->pieces[job->cursor];
     const struct firmware_region *region = piece->region;
+    bool is_equal = !memcmp(md5, piece->piece->md5, 16);
 
     switch (job->compare_step) {
     case COMPARE_HEAD:
         piece->is_blank = is_blank(md5);
-        /* Where the first sector differs, as in most pieces of another release, the rest need not be looked
-         * at. */
         if (piece->piece->size > FIRMWARE_SECTOR_BYTES && !memcmp(md5, piece->piece->head_md5, 16)) {
             job->compare_step = is_asked_whole(job, piece) ? COMPARE_REGION : COMPARE_PIECE;
             return STEP_AGAIN;
@@ -317,17 +333,21 @@ static enum step take_md5(struct flash_job *job, const uint8_t md5[static 16]) {
         job->compare_step = COMPARE_PIECE;
         if (memcmp(md5, region->md5, 16) != 0)
             return STEP_AGAIN;
-        for (unsigned i = 0; i < region->n_pieces; i++)
+        for (unsigned i = 1; i < region->n_pieces; i++)
             job->pieces[job->cursor++].state = FLASH_PIECE_EQUAL;
-        job->compare_step = COMPARE_HEAD;
-        return STEP_AGAIN;
+        return end_piece(job, FLASH_PIECE_EQUAL);
     case COMPARE_PIECE:
         break;
+    case COMPARE_AT_ONCE:
+        if (is_equal)
+            break;
+        job->compare_step = COMPARE_BLANK;
+        return STEP_AGAIN;
+    case COMPARE_BLANK:
+        piece->is_blank = is_blank(md5);
+        return end_piece(job, FLASH_PIECE_DIFFERS);
     }
-    piece->state = memcmp(md5, piece->piece->md5, 16) ? FLASH_PIECE_DIFFERS : FLASH_PIECE_EQUAL;
-    job->compare_step = COMPARE_HEAD;
-    job->cursor++;
-    return STEP_AGAIN;
+    return end_piece(job, is_equal ? FLASH_PIECE_EQUAL : FLASH_PIECE_DIFFERS);
 }
 
 enum step flash_reply_compare(struct flash_job *job, enum esp_outcome outcome,

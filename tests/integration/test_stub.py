@@ -103,6 +103,22 @@ def test_a_region_in_one_stream_and_only_what_differs():
         assert bench.board.flash() == wanted
 
 
+def test_one_region_that_differs_is_found_with_a_digest_for_each():
+    """And the region as a whole, the first sectors of the first, of the one that differs and of the one after it; and a
+    few for the other files."""
+    with Bench(stub=STUB) as bench:
+        package = bench.package(app_bytes=1_000_000)
+        bench.flash_well(package)
+        with open(bench.folder / "board.flash", "r+b") as file:
+            file.seek(0x85000)
+            file.write(b"spoilt")
+        before = bench.board.count("MD5")
+        job = bench.ctl("flash", "board", package, "--dry-run", "--json")
+        assert job.code == 0, job
+        n_pieces, asked = -(-1_000_000 // 0x10000), bench.board.count("MD5") - before
+        assert n_pieces < asked <= n_pieces + 4 + 4, asked
+
+
 def test_dry_run_writes_nothing():
     before = lived_in_flash(4 * MB)
     with Bench([dict(flash=before)], stub=STUB) as bench:
