@@ -255,16 +255,19 @@ static bool has_written(const struct fleet_job *job) {
 void attendance_job_ended(struct fleet_device *device, const struct fleet_job *job) {
     struct attendance *attendance = device->attendance;
     bool is_cut_off = job->record.state == WIPYD_JOB_STATE_INTERRUPTED;
+    /* Who was there it hasn't found out. */
+    bool is_early = job->record.state == WIPYD_JOB_STATE_CANCELLED && !*job->status.board.mac;
 
     attendance->coach_until = 0;
     attendance->is_coached_out = false;
     attendance->is_fresh = false;
-    attendance->was_looked_at = !is_cut_off;
-    if (is_cut_off) {
+    if (!is_early)
+        attendance->was_looked_at = !is_cut_off;
+    if (is_cut_off || is_early)
         attendance->syncs_left = attendance->fleet->config->syncs;
-        /* Where nobody tells of an unplug, the port is tried again, but not at once. */
+    /* Where nobody tells of an unplug, the port is tried again, but not at once. */
+    if (is_cut_off)
         attendance->is_failed = device->is_by_hand && !attendance->fleet->is_closing;
-    }
     attendance->was_reset = false;
     /* A job may have been quicker than the first look: only an ESP32 tells it a MAC. */
     if (*job->status.board.mac) {

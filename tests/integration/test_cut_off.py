@@ -134,6 +134,29 @@ def test_a_command_that_never_reached_a_board_belongs_to_its_slot():
         assert board.flash() == whole_flash(package)
 
 
+@takes(6)
+def test_a_job_that_is_cancelled_before_anybody_has_looked_leaves_the_board_to_the_one_before():
+    with usb_bench(config="[boards]\npolicy = ask\nsettle = 2000\n") as bench:
+        board, package = bench.board, bench.package(app_bytes=60_000)
+        board.ask("jumper on")
+        board.fault("on=SYNC,times=50 do=silence")
+        bench.plug(board)
+        path = bench.start_flash(package)
+        wait_for(lambda: bench.bus.get(path, JOB, "Phase") == "sync", 10, "sync")
+        bench.unplug(board)
+        assert wait_state(bench, path, "interrupted")["Mac"] == ""
+
+        board.fault("clear")
+        board.fault("on=SYNC do=delay-reply,1000")
+        plug_again(bench, board)
+        other = bench.start_flash(package)
+        wait_for(lambda: bench.bus.get(other, JOB, "Phase") == "sync", 10, "sync")
+        bench.bus.call(other, JOB, "Cancel")
+        assert wait_state(bench, other, "cancelled")["Mac"] == ""
+        job = bench.wait_job(path)
+        assert job["State"] == "done" and job["Attempt"] == 2, job
+
+
 # ---- what comes back ------------------------------------------------------------------------------------------------
 
 @takes(6)
