@@ -248,7 +248,7 @@ def test_a_person_who_is_not_root_gets_an_agent_for_passwords():
             os.chmod(bench.folder.parent, 0o755)
         os.chmod(bench.folder, 0o777)
         agent = bench.folder / "pkttyagent"
-        agent.write_text('#!/bin/sh\necho "$@" > "$0.asked"\neval "exec $2>&-"\nsleep 60\n')
+        agent.write_text('#!/bin/sh\necho "$@" > "$0.asked"\neval "exec $2>&-"\nexec sleep 60\n')
         agent.chmod(0o755)
         environment = bench.environment(PATH=f"{bench.folder}:/usr/bin:/bin", DBUS_SYSTEM_BUS_ADDRESS=bench.address)
         del environment["WIPYD_BUS"]
