@@ -84,7 +84,7 @@ static void keep_gaps(struct flash_job *job) {
 
 /* A gap of other bounds is not in there, and says nothing. */
 static void compare_gaps(struct flash_job *job) {
-    char where[256] = "", gap[64], bounds[64];
+    char where[200] = "", gap[64], bounds[64];
     size_t n = 0;
 
     for (unsigned i = 0; i < job->n_guards && n < sizeof where; i++) {
