@@ -1,7 +1,8 @@
 /* The last look. BEGIN and its like carry no checksum: a bit that flips on the way, and the chip erases or
  * writes elsewhere, says yes, and what was asked for may even turn out right. So before the first write the
  * chip is asked for the MD5 of all that the job has no business with, and after the last one again, and of
- * every region of the job as a whole, whether it was written or found right before.
+ * every region of the job, whether it was written or found right before: but for what was verified when
+ * nothing could come any more that would change it.
  *
  * A job that was cut off may have done such damage before its last look. So the digests of the first attempt
  * are kept with the job, and a later one holds its own against them. A difference proves nothing: the
@@ -170,18 +171,51 @@ static enum step check_gap(struct flash_job *job, const uint8_t md5[static 16]) 
     return STEP_AGAIN;
 }
 
-static enum step check_region(struct flash_job *job, const uint8_t md5[static 16]) {
-    const struct firmware_region *region = &job->layout->regions[job->n_checked];
+static bool is_fresh(const struct flash_job *job, const struct flash_piece *piece) {
+    return piece->state == FLASH_PIECE_WRITTEN && piece->hazards == job->hazards;
+}
 
-    if (memcmp(md5, region->md5, 16) != 0) {
+/* Of the region that begins with that piece. */
+static unsigned count_fresh(const struct flash_job *job, const struct flash_piece *pieces) {
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < pieces->region->n_pieces; i++)
+        n += is_fresh(job, &pieces[i]);
+    return n;
+}
+
+/* A region is asked for as a whole, which takes one question; where most of it is fresh, the rest is, piece
+ * by piece. */
+static bool is_whole_region(const struct flash_job *job, const struct flash_piece *piece) {
+    return piece->piece == piece->region->pieces && 2 * count_fresh(job, piece) <= piece->region->n_pieces;
+}
+
+static enum step ask_region(struct flash_job *job) {
+    const struct flash_piece *piece;
+
+    for (; job->n_checked < job->n_pieces; job->n_checked++) {
+        piece = &job->pieces[job->n_checked];
+        if (is_whole_region(job, piece))
+            return request_md5(job, piece->region->offset, piece->region->size);
+        if (!is_fresh(job, piece))
+            return request_md5(job, piece->piece->offset, piece->piece->size);
+    }
+    return STEP_NEXT;
+}
+
+static enum step check_region(struct flash_job *job, const uint8_t md5[static 16]) {
+    const struct flash_piece *piece = &job->pieces[job->n_checked];
+    bool is_whole = is_whole_region(job, piece);
+
+    if (memcmp(md5, is_whole ? piece->region->md5 : piece->piece->md5, 16) != 0) {
         flash_job_log(job, LOG_WARNING, "region 0x%x (%s) is not right any more: looking for what isn't",
-                      region->offset, region->name);
+                      piece->region->offset, piece->region->name);
         job->check_step = CHECK_PIECES;
         job->cursor = 0;
         job->is_patched = false;
         return STEP_AGAIN;
     }
-    job->n_checked++;
+    job->n_checked += is_whole ? piece->region->n_pieces : 1;
     return STEP_AGAIN;
 }
 
@@ -221,10 +255,7 @@ enum step flash_enter_guard_check(struct flash_job *job) {
         job->n_checked = 0;
         return STEP_AGAIN;
     case CHECK_REGIONS:
-        if (job->n_checked == job->layout->n_regions)
-            return STEP_NEXT;
-        return request_md5(job, job->layout->regions[job->n_checked].offset,
-                           job->layout->regions[job->n_checked].size);
+        return ask_region(job);
     case CHECK_PIECES:
         if (job->cursor == job->n_pieces)
             return end_pieces(job);

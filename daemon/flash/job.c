@@ -357,6 +357,7 @@ static void on_link(void *userdata, enum esp_outcome outcome, const struct esp_r
 
     job->status.baud = esp_link_baud(job->link);
     job->is_doubtful |= outcome == ESP_NO_REPLY;
+    job->hazards += outcome != ESP_OK;
     if (!row->is_outside && is_line_error(job, outcome, reply))
         ladder_note_error(&job->status.ladder, esp_link_baud(job->link));
     if (outcome == ESP_GONE) {

@@ -38,6 +38,7 @@ struct flash_piece {
     enum flash_piece_state state;
     bool is_blank;      /* the chip held nothing in its first sector when that was looked at */
     bool send_inflated; /* its zlib stream was refused once */
+    unsigned hazards;   /* how many there had been when it was verified; see struct flash_job */
 };
 
 struct flash_status {

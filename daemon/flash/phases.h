@@ -131,9 +131,12 @@ struct flash_job {
     bool is_rechecking; /* a run broke off: find out how far it came */
     bool is_verifying_pieces;
     unsigned n_verified; /* pieces of the run */
-    bool wants_plain;    /* the stream of the piece that is found to be wrong was refused */
-    bool sends_plain;    /* no compressed write is to be begun any more */
-    uint8_t *inflated;   /* of the piece at hand, where its stream is not wanted */
+    /* Writes begun, and answers that were missing or not right: after each, what was verified before is to be
+     * looked at again. */
+    unsigned hazards;
+    bool wants_plain;  /* the stream of the piece that is found to be wrong was refused */
+    bool sends_plain;  /* no compressed write is to be begun any more */
+    uint8_t *inflated; /* of the piece at hand, where its stream is not wanted */
     uint64_t write_since, wire_mark_sent, wire_mark_received;
 };
 

@@ -126,6 +126,7 @@ enum step flash_enter_begin(struct flash_job *job) {
     flash_run_init(&job->run, loader, piece, job->n_pieces - job->cursor, job->block_bytes,
                    esp_link_baud(job->link), piece->send_inflated ? job->inflated : NULL);
     job->is_in_run = true;
+    job->hazards++;
     request_begin(job, &request);
     flash_job_request_link(job, &request);
     return STEP_WAIT;
@@ -254,6 +255,13 @@ enum step flash_enter_verify(struct flash_job *job) {
     return STEP_WAIT;
 }
 
+static void piece_is_right(struct flash_job *job) {
+    struct flash_piece *piece = &job->pieces[job->cursor + job->n_verified++];
+
+    piece->state = FLASH_PIECE_WRITTEN;
+    piece->hazards = job->hazards;
+}
+
 static enum step run_done(struct flash_job *job) {
     job->cursor += job->n_verified;
     job->n_verified = 0;
@@ -294,14 +302,14 @@ enum step flash_reply_verify(struct flash_job *job, enum esp_outcome outcome, co
         job->is_verifying_pieces = memcmp(md5, piece->region->md5, 16) != 0;
         if (job->is_verifying_pieces)
             return STEP_AGAIN;
-        for (; job->n_verified < job->run.n; job->n_verified++)
-            job->pieces[job->cursor + job->n_verified].state = FLASH_PIECE_WRITTEN;
+        while (job->n_verified < job->run.n)
+            piece_is_right(job);
         ladder_region_done(&job->status.ladder);
         return run_done(job);
     }
     if (memcmp(md5, piece->piece->md5, 16) != 0)
         return piece_differs(job);
-    piece->state = FLASH_PIECE_WRITTEN;
+    piece_is_right(job);
     ladder_region_done(&job->status.ladder);
-    return ++job->n_verified < job->run.n ? STEP_AGAIN : run_done(job);
+    return job->n_verified < job->run.n ? STEP_AGAIN : run_done(job);
 }

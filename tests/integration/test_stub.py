@@ -119,6 +119,20 @@ def test_one_region_that_differs_is_found_with_a_digest_for_each():
         assert n_pieces < asked <= n_pieces + 4 + 4, asked
 
 
+def test_what_was_verified_last_is_digested_once_more_only_after_trouble():
+    """The application is written last. The last MD5 of a job belongs to the look after all writing; when its answer is
+    lost, the application is looked at again."""
+    with Bench([dict(), dict()], stub=STUB) as bench:
+        package = bench.package(app_bytes=1_000_000)
+        bench.flash_well(package)
+        well, lost = bench.boards
+        lost.fault(f"on=MD5,nth={well.count('MD5')} do=drop-reply")
+        bench.flash_well(package, board=lost)
+        md5_us = [board.status()["md5_us"] for board in bench.boards]
+        app_us = 1_000_000 * 400 / 1024
+        assert app_us <= md5_us[1] - md5_us[0] < 1.5 * app_us, md5_us
+
+
 def test_dry_run_writes_nothing():
     before = lived_in_flash(4 * MB)
     with Bench([dict(flash=before)], stub=STUB) as bench:
