@@ -39,6 +39,7 @@ import ctypes
 import functools
 import json
 import os
+import random
 import re
 import select
 import shutil
@@ -57,8 +58,8 @@ import packages
 from dbusmini import DBusError, Variant
 
 __all__ = ["BUILD", "SHARED", "MB", "Bench", "Board", "DBusError", "Result", "Skip", "Variant", "big_flash", "error_row",
-           "error_rows", "lived_in_flash", "memfd", "newest_package", "phases", "quiet", "real_packages", "takes",
-           "wait_for"]
+           "error_rows", "lived_in_flash", "memfd", "newest_package", "phases", "quiet", "real_packages", "run_seed",
+           "takes", "wait_for"]
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = (ROOT / os.environ.get("WIPYD_BUILD", "build")).resolve()
@@ -89,6 +90,11 @@ def use_loader(word):
 
 
 use_loader(None)
+
+
+def run_seed():
+    """WIPYD_SEED, to repeat a run, or one by chance. Whoever uses it prints it."""
+    return int(os.environ.get("WIPYD_SEED") or random.SystemRandom().randrange(1 << 32))
 
 
 def takes(seconds, limit=None):
@@ -204,7 +210,6 @@ def otadata_sector(active, size=0x100000):
 def lived_in_flash(flash_bytes, board="WiPy", release="1.17.3.b1", seed=7, app_bytes=700_000, cluster_offset=0x2B40):
     """A board that has been in use: an old release in the old layout, updated over the air, so that otadata says ota_0;
     data in NVS, file system and config block; leftovers elsewhere."""
-    import random
     rng = random.Random(f"{flash_bytes} {seed}")
     flash = bytearray(b"\xff" * flash_bytes)
 

@@ -7,7 +7,7 @@ import random
 import time
 
 import packages
-from harness import DEVICE, FINAL, JOB, MB, Bench, DBusError, lived_in_flash, takes, wait_for
+from harness import DEVICE, FINAL, JOB, MB, Bench, DBusError, lived_in_flash, run_seed, takes, wait_for
 from test_armed import arm
 from test_plug import QUICK, is_there, jobs, the_job, usb_bench, wait_rule
 
@@ -161,7 +161,7 @@ def quiet(bench, is_right, wanted):
 
 
 def chaos(is_armed):
-    seed = int(os.environ.get("WIPYD_SEED", random.SystemRandom().randrange(1 << 30)))
+    seed = run_seed()
     print(f"WIPYD_SEED={seed}")
     # One that is started with half of another layout on it writes its selector somewhere.
     befores = [lived_in_flash(4 * MB, seed=i) if i % 2 and not is_armed else b"\xff" * 4 * MB for i in range(N_BOARDS)]

@@ -1,13 +1,12 @@
 """A part of `make faults`, by a printed seed: calls for memory and of the system fail once, each at its place."""
 import os
-import random
 import re
 import subprocess
 import sys
 
-from harness import BUILD, ROOT, SANITIZED, SLOWNESS, VALGRIND, Skip, takes
+from harness import BUILD, ROOT, SANITIZED, SLOWNESS, VALGRIND, Skip, run_seed, takes
 
-SEED = int(os.environ.get("WIPYD_SEED", random.SystemRandom().randrange(1 << 30)))
+SEED = run_seed()
 
 
 def run_some(part):

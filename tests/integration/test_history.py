@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import time
 
-from harness import BUILD, DEVICE, JOB, MB, OURS, SLOWNESS, Skip, Variant, takes, wait_for
+from harness import BUILD, DEVICE, JOB, MB, OURS, SLOWNESS, Skip, Variant, run_seed, takes, wait_for
 from own_data import BLANK, lived_in
 from test_own_data import ASK, Life, board_options, change, device, is_idle, mac_of, plug
 from test_plug import MANAGER, ROOT, jobs, set_policy, usb_bench, wait_rule
@@ -252,7 +252,7 @@ def test_a_replay_can_fail():
 
 @takes(15)
 def test_decisions_of_a_busy_bench_are_made_again_from_their_records():
-    seed = int(os.environ.get("WIPYD_SEED", random.randrange(1 << 32)))
+    seed = run_seed()
     print(f"WIPYD_SEED={seed}")
     flashes = [lived_in(4 * MB, seed), lived_in(8 * MB, seed, is_old=False), BLANK * 4 * MB, lived_in(8 * MB, seed + 1)]
     with usb_bench([board_options(i, flash) for i, flash in enumerate(flashes)], config=ASK) as bench:

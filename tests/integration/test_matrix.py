@@ -19,7 +19,7 @@ import time
 
 import packages
 from harness import (CONFIG, FINAL, JOB, MANAGER, MB, SLOWNESS, STUB, Bench, DBusError, Skip, Variant, lived_in_flash, phases,
-                     takes, wait_for)
+                     run_seed, takes, wait_for)
 
 HOLD_MS, LATE_MS = 400, 3300
 BAUD = 230400
@@ -29,7 +29,7 @@ LOADERS = {"rom": "off", "stub": STUB}
 WIRES = {"jumper": False, "lines": True}
 N_CHOSEN = 10  # groups of cells in the short run, two cells each
 RSS_LIMIT_KIB = 32 * 1024
-SEED = int(os.environ.get("WIPYD_SEED", random.SystemRandom().randrange(1 << 30)))
+SEED = run_seed()
 ALL = os.environ.get("WIPYD_MATRIX") == "all"
 
 

@@ -7,7 +7,7 @@ import random
 import time
 
 import packages
-from harness import DEVICE, JOB, MB, OURS, Bench, DBusError, Variant, takes, wait_for
+from harness import DEVICE, JOB, MB, OURS, Bench, DBusError, Variant, run_seed, takes, wait_for
 from own_data import BLANK, CONFIG, NVS, lived_in, own
 from test_firmware_disk import small_disk
 from test_plug import MANAGER, ROOT, jobs, usb_bench
@@ -281,7 +281,7 @@ class Life:
 
 @takes(60, limit=240)
 def test_200_flashes_cancels_and_unplugs_leave_config_and_nvs_as_they_were():
-    seed = int(os.environ.get("WIPYD_SEED", random.randrange(1 << 32)))
+    seed = run_seed()
     print(f"WIPYD_SEED={seed}")
     rng = random.Random(seed)
     flashes = [lived_in(4 * MB, seed), lived_in(8 * MB, seed, is_old=False), lived_in(4 * MB, seed + 1, is_old=False),

@@ -16,7 +16,7 @@ import time
 
 import packages
 from disk import VARIANTS, Recording, strace
-from harness import JOB, MB, Bench, DBusError, Skip, Variant, lived_in_flash, takes
+from harness import JOB, MB, Bench, DBusError, Skip, Variant, lived_in_flash, run_seed, takes
 
 MANAGER, FIRMWARE, SLOT = "org.wipyd1.Manager", "org.wipyd1.Firmware", "org.wipyd1.Slot"
 N_SAMPLED = 40
@@ -233,7 +233,7 @@ def test_power_lost_at_every_step_of_a_days_work():
         raise Skip("strace is not installed")
     if subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True).returncode:
         raise Skip("strace can't trace")
-    seed = int(os.environ.get("WIPYD_SEED") or random.randrange(1 << 32))
+    seed = run_seed()
     every = os.environ.get("WIPYD_DURABILITY") == "all"
     print(f"note: WIPYD_SEED={seed}")
     with TracedBench([dict(flash=lived_in_flash(4 * MB))], wipyd=False) as bench:

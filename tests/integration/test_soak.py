@@ -1,12 +1,11 @@
 """A short soak: a minute of tests/soak.py, under the loaders that there are."""
 import os
-import random
 import subprocess
 import sys
 
-from harness import BUILD, ROOT, SLOWNESS, VALGRIND, Skip, takes
+from harness import BUILD, ROOT, SLOWNESS, VALGRIND, Skip, run_seed, takes
 
-SEED = int(os.environ.get("WIPYD_SEED", random.SystemRandom().randrange(1 << 30)))
+SEED = run_seed()
 
 
 @takes(60, limit=240)

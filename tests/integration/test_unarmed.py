@@ -17,7 +17,7 @@ import time
 from collections import Counter
 
 from harness import BUILD, DEVICE, MB, SANITIZED, SLOWNESS, VALGRIND, Bench, DBusError, Skip, Variant, lived_in_flash, \
-    takes, wait_for
+    run_seed, takes, wait_for
 from test_plug import sketch
 
 ROOT, MANAGER, BOARD, SLOT = "/org/wipyd1", "org.wipyd1.Manager", "org.wipyd1.Board", "org.wipyd1.Slot"
@@ -315,7 +315,7 @@ def sit_down(bench, kinds, seed, n_known=4):
 def test_ten_thousand_events_and_nothing_but_syncs():
     n_events, n_batches = (2_000, 4) if SANITIZED or VALGRIND else (10_000, 8)
     n_events = int(os.environ.get("WIPYD_EVENTS") or n_events)
-    seed = int(os.environ.get("WIPYD_SEED") or random.randrange(2**32))
+    seed = run_seed()
     print(f"note: WIPYD_SEED={seed} WIPYD_EVENTS={n_events}" + (" (a slow build: fewer)" if SLOWNESS > 1 else ""))
     kinds, wanted = boards()
     with Bench(boards=wanted, usb=True, lines=True, config=CONFIG) as bench:
@@ -413,7 +413,7 @@ def test_strace_sees_nothing_but_syncs_and_the_drop_at_open():
     if VALGRIND:
         raise Skip("strace would see valgrind's own calls")
     n_events = 150 if SANITIZED else 300
-    seed = int(os.environ.get("WIPYD_SEED") or random.randrange(2**32))
+    seed = run_seed()
     print(f"note: WIPYD_SEED={seed}, {n_events} events")
     kinds = ["prompt", "prompt", *KINDS]
     wanted = [{"download": False, "flash": KINDS[kind][0], "options": ("--fast", "--mac", f"30:ae:a4:00:00:{i:02x}")}
