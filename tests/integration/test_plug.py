@@ -5,7 +5,7 @@ import os
 import time
 
 import packages
-from harness import CONFIG, DEVICE, JOB, MB, Bench, Variant, lived_in_flash, takes, wait_for
+from harness import DEVICE, MB, Bench, Variant, lived_in_flash, takes, wait_for
 
 QUICK = "[boards]\nsettle = 50\nlisten = 150\nsyncs = 3\n"
 ROOT, MANAGER, BOARD, SLOT = "/org/wipyd1", "org.wipyd1.Manager", "org.wipyd1.Board", "org.wipyd1.Slot"

@@ -14,9 +14,8 @@ import sqlite3
 import subprocess
 import time
 
-import packages
 from disk import VARIANTS, Recording, strace
-from harness import JOB, MB, Bench, DBusError, Skip, Variant, lived_in_flash, run_seed, takes
+from harness import MB, Bench, DBusError, Skip, Variant, lived_in_flash, run_seed, takes
 
 MANAGER, FIRMWARE, SLOT = "org.wipyd1.Manager", "org.wipyd1.Firmware", "org.wipyd1.Slot"
 N_SAMPLED = 40

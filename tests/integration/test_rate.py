@@ -1,7 +1,6 @@
 """[flash] baud = auto: the best rate that the adapter, the cable and the board have shown; what is remembered of it, and which
 slot is told to have a bad cable. A cable that is bad at and above a rate: all is garbled there, or now and then a byte.
 """
-import json
 import re
 
 import packages

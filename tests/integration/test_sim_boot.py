@@ -6,7 +6,7 @@ import termios
 import time
 import zlib
 
-from simboard import SYNC_DATA, Board, checksum, download, loader, packet, write_plain
+from simboard import SYNC_DATA, Board, checksum, loader, packet, write_plain
 
 MB = 1024 * 1024
 
