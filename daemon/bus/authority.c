@@ -267,12 +267,18 @@ static bool is_owner(const struct question *question) {
 
 static int on_who(sd_bus_message *reply, void *userdata, sd_bus_error *error) {
     struct question *question = userdata;
+    const sd_bus_error *failure = sd_bus_message_get_error(reply);
+    char why[256];
     int r;
 
     (void)error;
-    if (sd_bus_message_is_method_error(reply, NULL) || read_caller(reply, &question->caller) < 0) {
+    if (failure || read_caller(reply, &question->caller) < 0) {
         question->caller.uid = (uid_t)-1;
-        refuse(question, WIPYD_ERROR_NOT_AUTHORIZED, "the bus can't say who asks");
+        snprintf(why, sizeof why, "the bus can't say who asks: %s",
+                 !failure           ? "it names no user"
+                 : failure->message ? failure->message
+                                    : failure->name);
+        refuse(question, WIPYD_ERROR_NOT_AUTHORIZED, why);
         return 0;
     }
     /* As polkit itself has it, and also where it hangs. */
