@@ -82,7 +82,7 @@ class FirmwareBench(Bench):
     def keys(self, *sources, ca=True, **keys):
         """Text of the section [firmware]. Sources without a kind are findupgrade's; keys with a _ for a -."""
         lines = [f"source = {source if ' ' in source else 'findupgrade ' + source}" for source in sources]
-        keys = {"timeout": 1, **({"ca_file": self.server.ca_file} if self.server and ca else {}), **keys}
+        keys = {"timeout": 4 if VALGRIND else 1, **({"ca_file": self.server.ca_file} if self.server and ca else {}), **keys}
         lines += [f"{key.replace('_', '-')} = {value}" for key, value in keys.items()]
         return "\n".join(lines) + "\n" + self.base_config
 
