@@ -221,6 +221,7 @@ enum step flash_enter_plan(struct flash_job *job) {
             return flash_job_fail(job, WIPYD_ERROR_NO_MEMORY, "reading the flash");
         flash_probe_init(job->probe, esp_link_loader(job->link), (uint32_t)job->status.board.flash_bytes,
                          job->kind == WIPYD_JOB_KIND_IDENTIFY);
+        job->probe->first_hint = job->package ? job->package->version.image_offset : 0;
     }
     job->probe->loader = esp_link_loader(job->link);
     if (!flash_probe_next(job->probe, &request))

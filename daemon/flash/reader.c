@@ -8,9 +8,12 @@ enum { SECTOR = 4096, PART = 1024, REREADS_MAX = 3 };
 
 void flash_reader_init(struct flash_reader *reader, const struct esp_loader *loader, uint32_t offset,
                        uint32_t size, uint8_t *out, const uint8_t *known) {
-    *reader = (struct flash_reader) {
-        .loader = loader, .offset = offset, .size = size, .out = out, .known = known
-    };
+    *reader = (struct flash_reader) { .loader = loader,
+                                      .offset = offset,
+                                      .size = size,
+                                      .out = out,
+                                      .known = known,
+                                      .state = known && size > SECTOR ? READER_ALL : READER_SECTOR };
 }
 
 void flash_reader_set_loader(struct flash_reader *reader, const struct esp_loader *loader) {
@@ -27,6 +30,9 @@ bool flash_reader_next(struct flash_reader *reader, struct esp_request *ret) {
     if (reader->done == reader->size)
         return false;
     switch (reader->state) {
+    case READER_ALL:
+        esp_request_md5(ret, reader->loader, at, reader->size);
+        return true;
     case READER_SECTOR:
         esp_request_md5(ret, reader->loader, at, SECTOR);
         return true;
@@ -82,6 +88,12 @@ bool flash_reader_take(struct flash_reader *reader, const struct esp_reply *repl
     uint8_t digest[16];
 
     switch (reader->state) {
+    case READER_ALL:
+        if (esp_reply_md5(reply, reader->loader, digest) && take_known(reader, 0, reader->size, digest))
+            reader->done = reader->size;
+        else
+            reader->state = READER_SECTOR;
+        return true;
     case READER_SECTOR:
         if (!esp_reply_md5(reply, reader->loader, digest))
             return ++reader->rereads < REREADS_MAX;

@@ -18,7 +18,7 @@ struct flash_reader {
     uint32_t offset, size, done; /* bytes */
     uint8_t *out;
     const uint8_t *known; /* size bytes that may stand there, or NULL */
-    enum { READER_SECTOR, READER_PART, READER_BYTES, READER_TAIL, READER_STRETCH } state;
+    enum { READER_ALL, READER_SECTOR, READER_PART, READER_BYTES, READER_TAIL, READER_STRETCH } state;
     uint32_t stretch; /* bytes that a stub is to send of the sector at hand */
     uint8_t sector_md5[16];
     unsigned rereads; /* of the sector at hand */

@@ -122,7 +122,8 @@ def test_one_region_that_differs_is_found_with_a_digest_for_each():
 def test_what_was_verified_last_is_digested_once_more_only_after_trouble():
     """The application is written last. The last MD5 of a job belongs to the look after all writing; when its answer is
     lost, the application is looked at again."""
-    with Bench([dict(), dict()], stub=STUB) as bench:
+    boards = [dict(options=("--fast", "--mac", f"30:ae:a4:01:02:0{i}")) for i in range(2)]
+    with Bench(boards, stub=STUB) as bench:
         package = bench.package(app_bytes=1_000_000)
         bench.flash_well(package)
         well, lost = bench.boards
