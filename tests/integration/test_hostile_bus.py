@@ -179,7 +179,7 @@ def test_strings_as_long_as_the_bus_lets_through():
         assert bench.bus.managed()
         before = memory_kib(bench, "VmRSS")
         forget_peak(bench)
-        callers = [dbusmini.Connection(bench.address) for _ in range(3)]
+        callers = [dbusmini.Connection(bench.address, patience=SLOWNESS) for _ in range(3)]
         for _ in range(2):  # no more at once: the bus keeps 127 MB for who hasn't read them yet
             for caller, serial in [(caller, caller.send(ROOT_PATH, MANAGER, "FindDevice", "s", "a" * size)) for caller in callers]:
                 assert refused(caller.wait, serial)
