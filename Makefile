@@ -181,7 +181,7 @@ $(BUILD)/daemon/firmware/stub_file.o: $(BUILD)/prefix
 deps: ## Install the Debian packages that building and testing need (root or sudo); nothing to do when they are there
 	@tests/deps.sh $(DEPS_BUILD) $(DEPS_TEST)
 
-deps-check:
+deps-check: ## The same for make check and each of its parts
 	@tests/deps.sh $(DEPS_BUILD) $(DEPS_TEST) $(DEPS_CHECK) $(DEPS_DEB)
 
 # The targets that bring their own packages build in a second make, after the packages are there.
@@ -199,10 +199,12 @@ test-run: all sim $(UNIT_BIN)
 # Not of `make test`: hours of them. The stub is soaked, too, where `make stub` has got it.
 N    ?= 20000
 SEED ?=
-soak: all sim ## N flashes of simulated boards with random faults from SEED; none may be reported done that isn't
+soak: deps ## N flashes of simulated boards with random faults from SEED; none may be reported done that isn't
+	@$(MAKE) --no-print-directory all sim
 	@WIPYD_BUILD=$(BUILD) python3 tests/soak.py -n $(N) $(if $(SEED),--seed $(SEED)) $(SOAK)
 
-matrix: all sim ## Every phase x every interruption x each loader x with and without reset lines
+matrix: deps ## Every phase x every interruption x each loader x with and without reset lines
+	@$(MAKE) --no-print-directory all sim
 	@WIPYD_BUILD=$(BUILD) WIPYD_SAN=$(SAN) python3 tests/matrix.py
 
 sim: $(BUILD)/wipysim $(BUILD)/liblines.so $(BUILD)/libfaults.so $(BUILD)/usbtool ## Build the simulated board and its USB port
