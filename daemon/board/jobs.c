@@ -202,7 +202,6 @@ static void log_end(const struct fleet_job *job) {
     }
 }
 
-/* The end of a job, by its status. */
 /* What people may still ask about a job that is over is little; its package, packed and unpacked, is a lot.
  */
 static void let_go(struct fleet_job *job) {
@@ -226,6 +225,7 @@ static void let_go(struct fleet_job *job) {
     job->package_fd = -1;
 }
 
+/* The end of a job, by its status. */
 void fleet_job_end(struct fleet *fleet, struct fleet_job *job) {
     struct job_record *record = &job->record;
     bool has_fault = job->status.fault.code != WIPYD_ERROR_NONE;

@@ -43,9 +43,9 @@ must_check int tty_set_lines(int fd, int other, bool dtr, bool rts);
 /* ASYNC_LOW_LATENCY; *was is what it was before. -ENOTTY where the driver has no such thing. */
 must_check int tty_set_low_latency(int fd, bool low_latency, bool *was);
 
-/* What came in and was not read. */
 /* How many bytes the driver holds still; what the adapter itself holds isn't among them. */
 must_check int tty_output_waiting(int fd, unsigned *ret);
+/* What came in and was not read. */
 must_check int tty_discard_input(int fd);
 /* The same, and what was written and has not left. */
 must_check int tty_discard_all(int fd);
