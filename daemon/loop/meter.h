@@ -26,7 +26,7 @@ void loop_meter_start(struct loop_meter *meter, uv_loop_t *loop);
 /* A turn of that length; the meter counts the loop's by itself. */
 void loop_meter_count(struct loop_meter *meter, uint64_t us);
 /* What share of all turns since start, 0 to 1, took no longer than: microseconds, up to a sixteenth too many.
- * 0: no turn yet. */
+ * 0: no turn yet, or none of a whole microsecond. */
 uint64_t loop_meter_quantile_us(const struct loop_meter *meter, double share);
 /* The meter's memory must last until the loop has closed it. */
 void loop_meter_close(struct loop_meter *meter);
