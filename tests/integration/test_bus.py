@@ -346,10 +346,10 @@ def stopped_while(phase, fault, seconds, by_stub=None):
 
 test_stopped_while_preparing = stopped_while("prepare", None, 5)
 test_stopped_while_waiting_for_the_board = stopped_while("sync", None, 2)
-test_stopped_while_saving = stopped_while("save", "on=READ_FLASH_SLOW,nth=40 do=delay-reply,400", 3,
-                                           "on=READ_FLASH,nth=20 do=delay-reply,400")
-test_stopped_while_erasing = stopped_while("begin", "on=DEFL_BEGIN,nth=2 do=delay-reply,600", 3)
-test_stopped_while_writing = stopped_while("write", "on=DEFL_DATA,nth=5 do=delay-reply,600", 3)
+test_stopped_while_saving = stopped_while("save", "on=READ_FLASH_SLOW,nth=40 do=delay-reply,1000", 3,
+                                           "on=READ_FLASH,nth=20 do=delay-reply,1000")
+test_stopped_while_erasing = stopped_while("begin", "on=DEFL_BEGIN,nth=2 do=delay-reply,1000", 3)
+test_stopped_while_writing = stopped_while("write", "on=DEFL_DATA,nth=5 do=delay-reply,1000", 3)
 test_stopped_while_the_chip_says_nothing = stopped_while("write", "on=DEFL_DATA,nth=5 do=silence", 9)
 
 
