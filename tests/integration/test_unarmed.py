@@ -53,6 +53,7 @@ class Seat:
         self.board, self.kind = board, kind
         self.is_plugged = self.is_surely_off = False
         self.base = self.before = None
+        self.plugged_at = 0.0  # by the clock, as decisions have it
         self.n_powered = self.n_line_calls = 0
 
 
@@ -78,6 +79,7 @@ class Storm:
 
     def plug(self, seat):
         slot = self.free("slot", self.sockets)
+        seat.plugged_at = time.time()
         self.bench.plug(seat.board, slot=slot, name=self.free("name", self.names), **self.adapters[slot])
         seat.is_plugged = True
         seat.n_powered += 1
@@ -97,7 +99,7 @@ class Storm:
         syncs = now["syncs"] - before["syncs"]
         assert now["bytes_other"] == seat.base["bytes_other"], f"bytes other than SYNC: {what}"
         assert now["non_sync_bytes"] == seat.base["non_sync_bytes"], f"bytes other than SYNC: {what}"
-        assert syncs <= SYNCS, f"{syncs} SYNCs at one plug-in: {what}"
+        assert syncs <= SYNCS, f"{syncs} SYNCs at one plug-in: {what}; before: {before}; {self.decisions_since(seat)}"
         assert now["line_resets"] == 0 and now["ctrl_f"] == 0, f"a reset: {what}"
         assert now["resets"] - now["watchdog_resets"] == seat.n_powered, f"not {seat.n_powered} resets: {what}"
         opens = now["opens"] - before["opens"]
@@ -108,6 +110,12 @@ class Storm:
         self.n["opens"] += opens
         self.n[f"plug-ins with {syncs} SYNCs"] += 1
         seat.before = now
+
+    def decisions_since(self, seat):
+        """What the daemon has decided for the seat's name or place since it was plugged in."""
+        decisions, = self.bench.bus.call(ROOT, MANAGER, "Decisions", "a{sv}", {"limit": Variant("u", 1000)})
+        names = seat.board.port, self.bench.slot(seat.board)
+        return [one for one in decisions if one["at"] >= seat.plugged_at * 1e6 and (one["device"] in names or one["slot"] in names)]
 
     def judge_lines(self, seat):
         calls = Counter(seat.board.line_calls()[seat.n_line_calls:])
