@@ -59,6 +59,12 @@ class Babbler:
         self.path = os.ttyname(slave)
         os.close(slave)  # the daemon leaves alone what another program holds
         os.set_blocking(self.master, False)
+        self.link = None
+
+    def link_to(self, link):
+        """A name that goes first at the end, as a board's does: the next pty on this machine may get the number."""
+        link.symlink_to(self.path)
+        self.link = link
 
 
 class Choir:
@@ -98,6 +104,8 @@ class Choir:
         os.waitpid(self.pid, 0)
         self.pid = None
         for babbler in self.babblers:
+            if babbler.link:
+                babbler.link.unlink()
             os.close(babbler.master)
 
 
@@ -124,9 +132,8 @@ def test_devices_that_babble():
             with Neighbour(bench, fds_come_back=False) as watch:
                 for i, babbler in enumerate(babblers):
                     babbler.name = f"ttyUSB{i + 1}"
-                    link = bench.folder / f"{babbler.name}.sim.tty"
-                    link.symlink_to(babbler.path)
-                    bench.usb.ask(f"add name={babbler.name} slot=1-{i + 2} vid=10c4 pid=ea60 serial=000{i} node={link}")
+                    babbler.link_to(bench.folder / f"{babbler.name}.sim.tty")
+                    bench.usb.ask(f"add name={babbler.name} slot=1-{i + 2} vid=10c4 pid=ea60 serial=000{i} node={babbler.link}")
                 bench.plug(bench.board)
                 wait_for(lambda: len([p for p, o in bench.bus.managed().items() if DEVICE in o]) == len(babblers) + 1, 10,
                          "all are seen")

@@ -151,6 +151,7 @@ def talking_port(bench, name, texts, pause):
         process.stdout.readline()
         yield bench.folder / name
     finally:
+        (bench.folder / name).unlink(missing_ok=True)  # the next pty on this machine may get the number
         process.kill()
         process.wait()
         process.stdout.close()
