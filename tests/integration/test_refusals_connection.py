@@ -111,7 +111,6 @@ def run_with_brownouts(bench, package):
     with talking_port(bench, "board", [log], 0.2):
         result = bench.ctl("flash", "board", package)
     bench.board.ask("plug")
-    os.unlink(bench.folder / "board")
     (bench.folder / "board").symlink_to(bench.folder / "board.sim.tty")
     return result
 
