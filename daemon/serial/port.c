@@ -13,7 +13,9 @@
 #define READ_BYTES_MAX     4096
 #define READS_PER_TURN_MAX 4 /* then the other ports have their turn */
 #define BAUD_AT_OPEN       115200
-#define DRAIN_TURN_MS      5
+#define NS_PER_S           1000000000u
+#define DRAIN_TURN_NS      5000000u
+#define LATE_NS            20000000u /* by as much a busy bus may be late: 64 boards behind one hub */
 #define DRAIN_TURNS_MAX    400 /* 4 KiB in the driver and 512 bytes in transfers leave in 400 ms at 115200 */
 #define ADAPTER_BYTES      640 /* CP2102's transmit buffer; FT230X has 512 */
 #define BAUD_OFF_PERCENT   3 /* a UART samples in the middle of a bit: past 4 to 5 % the stop bit is missed */
@@ -61,6 +63,7 @@ struct serial_port {
     const uint8_t *write_next;
     size_t write_left;
     uint64_t bytes_in, bytes_out;
+    uint64_t leaves_at; /* uv_hrtime: all that the driver has taken is on the line, at its rate */
 };
 
 static void on_due(uv_idle_t *handle);
@@ -120,6 +123,21 @@ static void on_due(uv_idle_t *handle) {
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
+/* Ten bits a byte. */
+static uint64_t wire_ns(const struct serial_port *port, uint64_t size) {
+    return size * 10 * NS_PER_S / (port->baud > 0 ? port->baud : BAUD_AT_OPEN);
+}
+
+/* An adapter has a buffer of its own, of which no driver tells. */
+static void count_out(struct serial_port *port, size_t size) {
+    uint64_t now = uv_hrtime();
+
+    port->bytes_out += size;
+    if (port->leaves_at < now + LATE_NS)
+        port->leaves_at = now + LATE_NS;
+    port->leaves_at += wire_ns(port, size);
+}
+
 /* Hands over as much as the driver takes. */
 static void write_some(struct serial_port *port) {
     while (port->write_left > 0) {
@@ -137,7 +155,7 @@ static void write_some(struct serial_port *port) {
         }
         port->write_next += n;
         port->write_left -= (size_t)n;
-        port->bytes_out += (uint64_t)n;
+        count_out(port, (size_t)n);
     }
     port->write_state = WRITE_DONE;
     poll_again(port);
@@ -318,17 +336,22 @@ static int set_up(struct serial_port *port) {
     return tty_discard_input(port->fd);
 }
 
+static bool is_sending(const struct serial_port *port) {
+    unsigned waiting;
+
+    return (tty_output_waiting(port->fd, &waiting) == 0 && waiting > 0) || uv_hrtime() < port->leaves_at;
+}
+
 /* Leaves the tty as it was found and to whoever wants it next. */
 static void put_back(struct serial_port *port) {
-    unsigned waiting;
     bool was;
 
     /* Best effort all through: of a port that has gone away nothing is left to put back. */
     (void)!tty_discard_all(port->fd);
     if (port->low_latency_set)
         (void)!tty_set_low_latency(port->fd, false, &was);
-    port->settings_owed = port->state == PORT_CLOSING && tty_output_waiting(port->fd, &waiting) == 0 &&
-                          waiting > 0 && tty_settings_get(port->fd, &port->settings_left) == 0;
+    port->settings_owed = port->state == PORT_CLOSING && is_sending(port) &&
+                          tty_settings_get(port->fd, &port->settings_left) == 0;
     if (!port->settings_owed)
         (void)!tty_settings_put(port->fd, &port->settings_found);
     (void)!tty_set_exclusive(port->fd, false);
@@ -383,15 +406,23 @@ static void on_handle_closed(uv_handle_t *handle) {
     release_one(handle->data);
 }
 
-static void sleep_ms(long ms) {
-    const struct timespec time = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
+static void sleep_ns(uint64_t ns) {
+    const struct timespec time = { .tv_sec = (time_t)(ns / NS_PER_S), .tv_nsec = (long)(ns % NS_PER_S) };
 
     nanosleep(&time, NULL);
 }
 
+/* Without what could be thrown away, it is no more than an adapter keeps. */
+static uint64_t left_ns(const struct serial_port *port) {
+    uint64_t now = uv_hrtime(), most = wire_ns(port, ADAPTER_BYTES) + LATE_NS,
+             left = port->leaves_at > now ? port->leaves_at - now : 0;
+
+    return left < most ? left : most;
+}
+
 /* A USB adapter's driver keeps its output through TCFLSH, and sends it at the rate of the moment. At the rate
- * that was found, 9600 more often than not, that takes seconds: the board hears noise, and the kernel lets an
- * open() wait, ours too, until the last close is through. */
+ * that was found, 9600 more often than not, that takes seconds: the board hears noise, or takes a SYNC's rate
+ * for ours, and the kernel lets an open() wait, ours too, until the last close is through. */
 static void put_back_late(struct serial_port *port) {
     struct tty_settings now;
     unsigned waiting;
@@ -399,9 +430,9 @@ static void put_back_late(struct serial_port *port) {
     for (unsigned i = 0; i < DRAIN_TURNS_MAX; i++) {
         if (tty_output_waiting(port->fd, &waiting) < 0 || waiting == 0)
             break;
-        sleep_ms(DRAIN_TURN_MS);
+        sleep_ns(DRAIN_TURN_NS);
     }
-    sleep_ms((long)(ADAPTER_BYTES * 10 * 1000 / (port->baud > 0 ? port->baud : BAUD_AT_OPEN)) + 1);
+    sleep_ns(left_ns(port));
     /* Whoever has the port by now has set it already, or is about to. */
     if (flock(port->fd, LOCK_EX | LOCK_NB) < 0)
         return;

@@ -26,9 +26,9 @@ struct serial_port_events {
  * Opens path: O_NOCTTY, O_NONBLOCK, O_CLOEXEC; TIOCEXCL and flock; raw 8N1 at 115200 baud, CLOCAL and CREAD,
  * no flow control, HUPCL cleared; DTR and RTS dropped where there are such lines; ASYNC_LOW_LATENCY where the
  * driver has it; what was in the input is thrown away. The termios found, but for the echo, are put back on
- * close; where the driver holds output that can't be discarded, once that has left. events and userdata are
- * borrowed until on_closed. Negative errno: -EBUSY another program holds it (see serial_holder_find), -ENOENT
- * no such node, -ENOTTY no tty, -EACCES, -EIO or -ENXIO gone.
+ * close; where output can't be discarded, in the driver or in an adapter, once that has left. events and
+ * userdata are borrowed until on_closed. Negative errno: -EBUSY another program holds it (see
+ * serial_holder_find), -ENOENT no such node, -ENOTTY no tty, -EACCES, -EIO or -ENXIO gone.
  */
 must_check int serial_port_open(struct serial_port **ret, uv_loop_t *loop, const char *path,
                                 const struct serial_port_events *events, void *userdata);

@@ -40,8 +40,9 @@ static struct {
     int lines_set[CALLS_MAX];
     unsigned n_echoing; /* requests that take an adapter time, while what comes in is echoed */
     unsigned n_lines_set;
-    int waiting;     /* bytes in the driver; each look finds a thousand fewer */
-    unsigned n_torn; /* changes of the rate while there were any */
+    int waiting;          /* bytes in the driver; each look finds a thousand fewer */
+    uint64_t sends_until; /* uv_hrtime: the adapter's own buffer, of which the driver doesn't tell */
+    unsigned n_torn;      /* changes of the rate while there was anything in either */
     int next_opener; /* a descriptor of another program, which takes the port while we wait; -1 for none */
     unsigned serial_flags;
     unsigned closing_wait;
@@ -113,7 +114,7 @@ int ioctl(int fd, unsigned long request, ...) {
         return 0;
     case TCSETS2:
         tio = argument;
-        if (driver.waiting > 0) {
+        if (driver.waiting > 0 || uv_hrtime() < driver.sends_until) {
             struct termios2 now;
 
             assert_int_equal(real(fd, TCGETS2, &now), 0);
@@ -300,6 +301,27 @@ static void rate_stays_until_output_has_left(void **state) {
     close(keeper);
 }
 
+/* Cancelled just after a SYNC: an adapter sends on at the rate of the moment, and a ROM would take that for
+ * ours. */
+static void rate_stays_until_an_adapter_has_sent(void **state) {
+    static const uint8_t sync[46] = { 0xc0 };
+    struct bench *bench = *state;
+    int keeper = open(bench->path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    struct termios2 found = line_of(bench), after;
+
+    assert_true(keeper >= 0);
+    assert_int_equal(open_port(bench), 0);
+    assert_int_equal(serial_port_write(bench->port, sync, sizeof sync), 0);
+    driver.sends_until = uv_hrtime() + sizeof sync * 10 * 1000000000u / 115200;
+    close_port(bench);
+    assert_true(uv_hrtime() >= driver.sends_until);
+    assert_int_equal(driver.n_torn, 0);
+    after = line_of(bench);
+    assert_int_equal(after.c_ospeed, found.c_ospeed);
+    assert_int_not_equal(found.c_ospeed, 115200);
+    close(keeper);
+}
+
 static void late_put_back_spares_the_next(void **state) {
     struct bench *bench = *state;
     struct termios2 ours, after;
@@ -322,7 +344,8 @@ int main(void) {
         moment(open_fails_at_each_step),           moment(rate_is_rounded_a_little),
         moment(rate_is_rounded_too_far),           moment(latency_is_lowered_and_put_back),
         moment(low_latency_found_is_left),         moment(latency_is_refused),
-        moment(rate_stays_until_output_has_left),  moment(late_put_back_spares_the_next),
+        moment(rate_stays_until_output_has_left),  moment(rate_stays_until_an_adapter_has_sent),
+        moment(late_put_back_spares_the_next),
     };
 
     alarm(60);
