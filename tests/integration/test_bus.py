@@ -317,7 +317,7 @@ def stopped_while(phase, fault, seconds, by_stub=None):
                 bench.board.fault(by_stub if by_stub and bench.stub != "off" else fault)
             path = bench.start_flash(package, connect_timeout=60)
             wait_for(lambda: bench.board.status()["faults_pending"] == 0, 10, "the fault strikes")
-            wait_for(lambda: bench.bus.get(path, JOB, "Phase") == phase, 10, phase)
+            wait_for(lambda: bench.bus.get(path, JOB, "Phase") == phase, 0.5 if fault else 10, phase)
             started = time.monotonic()
             client = None if phase == "prepare" else bench.start_ctl("monitor")
             bench.stop_wipyd(signal.SIGTERM, seconds)
@@ -347,7 +347,7 @@ def stopped_while(phase, fault, seconds, by_stub=None):
 test_stopped_while_preparing = stopped_while("prepare", None, 5)
 test_stopped_while_waiting_for_the_board = stopped_while("sync", None, 2)
 test_stopped_while_saving = stopped_while("save", "on=READ_FLASH_SLOW,nth=40 do=delay-reply,1000", 3,
-                                           "on=READ_FLASH,nth=20 do=delay-reply,1000")
+                                           "on=READ_FLASH,nth=24 do=delay-reply,1000")
 test_stopped_while_erasing = stopped_while("begin", "on=DEFL_BEGIN,nth=2 do=delay-reply,1000", 3)
 test_stopped_while_writing = stopped_while("write", "on=DEFL_DATA,nth=5 do=delay-reply,1000", 3)
 test_stopped_while_the_chip_says_nothing = stopped_while("write", "on=DEFL_DATA,nth=5 do=silence", 9)
