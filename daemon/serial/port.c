@@ -63,7 +63,8 @@ struct serial_port {
     const uint8_t *write_next;
     size_t write_left;
     uint64_t bytes_in, bytes_out;
-    uint64_t leaves_at; /* uv_hrtime: all that the driver has taken is on the line, at its rate */
+    uint64_t leaves_at; /* uv_hrtime: all that the driver has taken has been on the line, at its rate */
+    bool is_answered;   /* something has come since it was taken */
 };
 
 static void on_due(uv_idle_t *handle);
@@ -128,14 +129,19 @@ static uint64_t wire_ns(const struct serial_port *port, uint64_t size) {
     return size * 10 * NS_PER_S / (port->baud > 0 ? port->baud : BAUD_AT_OPEN);
 }
 
-/* An adapter has a buffer of its own, of which no driver tells. */
+/* As long as what an adapter keeps can take. */
+static uint64_t most_ns(const struct serial_port *port) {
+    return wire_ns(port, ADAPTER_BYTES) + LATE_NS;
+}
+
 static void count_out(struct serial_port *port, size_t size) {
     uint64_t now = uv_hrtime();
 
     port->bytes_out += size;
-    if (port->leaves_at < now + LATE_NS)
-        port->leaves_at = now + LATE_NS;
+    if (port->leaves_at < now)
+        port->leaves_at = now;
     port->leaves_at += wire_ns(port, size);
+    port->is_answered = false;
 }
 
 /* Hands over as much as the driver takes. */
@@ -177,6 +183,7 @@ static bool read_some(struct serial_port *port) {
             return false;
         }
         port->bytes_in += (uint64_t)n;
+        port->is_answered = true;
         port->events->on_data(port->userdata, bytes, (size_t)n);
         if (port->state != PORT_OPEN)
             return false;
@@ -336,10 +343,22 @@ static int set_up(struct serial_port *port) {
     return tty_discard_input(port->fd);
 }
 
+/* What is still to leave: of an adapter's buffer no driver tells. */
+static uint64_t left_ns(const struct serial_port *port) {
+    uint64_t now = uv_hrtime(), end = port->leaves_at + (port->is_answered ? 0 : LATE_NS);
+
+    return end > now ? end - now : 0;
+}
+
 static bool is_sending(const struct serial_port *port) {
     unsigned waiting;
 
-    return (tty_output_waiting(port->fd, &waiting) == 0 && waiting > 0) || uv_hrtime() < port->leaves_at;
+    return (tty_output_waiting(port->fd, &waiting) == 0 && waiting > 0) || left_ns(port) > 0;
+}
+
+/* As much as an adapter keeps anyway leaves whole, wherever it is: half a SYNC would spoil the next one. */
+static int discard(struct serial_port *port) {
+    return left_ns(port) > most_ns(port) ? tty_discard_all(port->fd) : tty_discard_input(port->fd);
 }
 
 /* Leaves the tty as it was found and to whoever wants it next. */
@@ -347,7 +366,7 @@ static void put_back(struct serial_port *port) {
     bool was;
 
     /* Best effort all through: of a port that has gone away nothing is left to put back. */
-    (void)!tty_discard_all(port->fd);
+    (void)!discard(port);
     if (port->low_latency_set)
         (void)!tty_set_low_latency(port->fd, false, &was);
     port->settings_owed = port->state == PORT_CLOSING && is_sending(port) &&
@@ -412,19 +431,12 @@ static void sleep_ns(uint64_t ns) {
     nanosleep(&time, NULL);
 }
 
-/* Without what could be thrown away, it is no more than an adapter keeps. */
-static uint64_t left_ns(const struct serial_port *port) {
-    uint64_t now = uv_hrtime(), most = wire_ns(port, ADAPTER_BYTES) + LATE_NS,
-             left = port->leaves_at > now ? port->leaves_at - now : 0;
-
-    return left < most ? left : most;
-}
-
 /* A USB adapter's driver keeps its output through TCFLSH, and sends it at the rate of the moment. At the rate
  * that was found, 9600 more often than not, that takes seconds: the board hears noise, or takes a SYNC's rate
  * for ours, and the kernel lets an open() wait, ours too, until the last close is through. */
 static void put_back_late(struct serial_port *port) {
     struct tty_settings now;
+    uint64_t most = most_ns(port), left;
     unsigned waiting;
 
     for (unsigned i = 0; i < DRAIN_TURNS_MAX; i++) {
@@ -432,7 +444,8 @@ static void put_back_late(struct serial_port *port) {
             break;
         sleep_ns(DRAIN_TURN_NS);
     }
-    sleep_ns(left_ns(port));
+    left = left_ns(port);
+    sleep_ns(left < most ? left : most);
     /* Whoever has the port by now has set it already, or is about to. */
     if (flock(port->fd, LOCK_EX | LOCK_NB) < 0)
         return;

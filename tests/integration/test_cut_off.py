@@ -236,6 +236,7 @@ def test_another_board_after_a_job_that_had_just_begun_is_treated_on_its_own():
         n_reads = first.count("READ_FLASH_SLOW")
         bench.bus.call(bench.device_path(), DEVICE, "Look", "a{sv}", {})
         hang_after_the_look(first, first.count("READ_FLASH_SLOW") - n_reads)
+        port_is_free(first)  # or the look is a fresh one
         set_policy(bench, "wipy")
         struck(first)
         path = job_path(bench)

@@ -90,6 +90,40 @@ static void close_during_write_with_input_waiting(void **state) {
     assert_int_equal(bench->n_data + bench->n_written + bench->n_gone, 0);
 }
 
+/* Half a SYNC would spoil the next one. */
+static void close_lets_a_short_write_leave_whole(void **state) {
+    struct bench *bench = *state;
+    uint8_t bytes[46], got[64];
+
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = pattern(i);
+    open_port(bench);
+    assert_int_equal(write_port(bench, bytes, sizeof bytes), 0);
+    close_port(bench);
+    run_until(&bench->guard, &bench->n_closed, 1);
+    assert_int_equal(read(bench->master, got, sizeof got), sizeof bytes);
+    assert_memory_equal(got, bytes, sizeof bytes);
+}
+
+/* But for what the board has as good as read: a page. */
+static void close_throws_a_long_write_away(void **state) {
+    struct bench *bench = *state;
+    uint8_t *bytes = big_pattern();
+    uint64_t taken;
+    ssize_t n, sum = 0;
+
+    open_port(bench);
+    assert_int_equal(write_port(bench, bytes, BIG_BYTES), 0);
+    taken = serial_port_bytes_out(bench->port);
+    close_port(bench);
+    run_until(&bench->guard, &bench->n_closed, 1);
+    while ((n = read(bench->master, bytes, BIG_BYTES)) > 0)
+        sum += n;
+    free(bytes);
+    assert_in_range(taken, 4096 + 1, BIG_BYTES);
+    assert_in_range(sum, 0, 4096);
+}
+
 static void close_with_loss_due(void **state) {
     struct bench *bench = *state;
 
@@ -116,6 +150,8 @@ int main(void) {
         moment(gone_found_by_write),
         moment(close_in_each_callback),
         moment(close_during_write_with_input_waiting),
+        moment(close_lets_a_short_write_leave_whole),
+        moment(close_throws_a_long_write_away),
         moment(close_with_loss_due),
         moment(close_without_on_closed),
     };
