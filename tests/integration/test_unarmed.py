@@ -104,7 +104,8 @@ class Storm:
         assert now["resets"] - now["watchdog_resets"] == seat.n_powered, f"not {seat.n_powered} resets: {what}"
         opens = now["opens"] - before["opens"]
         if seat.is_surely_off:
-            assert opens == 0 and now["line_changes"] == before["line_changes"], f"opened under policy off: {what}"
+            # Its lines move at an open only (judge_lines); what was pulled out while it was being opened tells that late.
+            assert opens == 0, f"opened under policy off: {what}; before: {before}"
             self.n["plugged in under off"] += 1
         self.n["SYNCs"] += syncs
         self.n["opens"] += opens
