@@ -79,8 +79,8 @@ struct decision_state {
     bool was_flashed; /* this very package, to this board, at any time, verified */
     bool is_chosen;   /* what it has was a person's own choice, made when the candidate was at hand already */
     uint32_t failures;    /* jobs in a row with this package that failed on this board */
-    uint32_t pending_job; /* one that was cut off, of this board, or where no board was reached, of this slot;
-                             0: none */
+    uint32_t pending_job; /* one that was cut off, of this board, or where no board was reached, of this slot,
+                             or, where a reset tells, of one that would run what this one runs; 0: none */
     uint32_t pending_attempts, attempts_max;
 };
 

@@ -159,6 +159,10 @@ void fleet_facts(struct fleet *fleet, const struct fleet_device *device, struct 
         ret->is_job_under_way |= fleet_job_is_leaving(fleet, ret->mac, device->slot);
     ret->attempts_max = fleet->config->attempts;
     pending = fleet_job_pending(fleet, ret->mac, device->slot);
+    /* Cut off when all was written, it runs, and comes back anywhere: its firmware doesn't say which it is.
+     */
+    if (!pending && ret->seen == BOARD_SEEN_FIRMWARE && !*ret->mac && *ret->release && may_find_out(ret))
+        pending = fleet_job_pending_release(fleet, ret->board, ret->release);
     if (pending) {
         ret->pending_job = pending->id;
         ret->pending_attempts = pending->record.attempts;

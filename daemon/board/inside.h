@@ -171,6 +171,8 @@ bool fleet_jobs_are_idle(const struct fleet *fleet);
 void fleet_jobs_free(struct fleet *fleet);
 /* The job that was cut off and belongs to that board, or where it never reached one, to that slot. */
 struct fleet_job *fleet_job_pending(struct fleet *fleet, const char *mac, const char *slot);
+/* One that was cut off, has reached its board, and writes that release of that type's firmware. */
+struct fleet_job *fleet_job_pending_release(struct fleet *fleet, const char *board, const char *release);
 /* A job of that board, or of that slot, that has yet to find out that its port went away. */
 bool fleet_job_is_leaving(struct fleet *fleet, const char *mac, const char *slot);
 /* What a person is to do after a job. */

@@ -56,6 +56,17 @@ struct fleet_job *fleet_job_pending(struct fleet *fleet, const char *mac, const 
     return NULL;
 }
 
+struct fleet_job *fleet_job_pending_release(struct fleet *fleet, const char *board, const char *release) {
+    for (unsigned i = fleet->n_jobs; i-- > 0;) {
+        struct fleet_job *job = fleet->jobs[i];
+
+        if (is_cut_off(job) && !job->is_over && *job->record.mac && !strcmp(job->record.board, board) &&
+            !strcmp(job->record.to_release, release))
+            return job;
+    }
+    return NULL;
+}
+
 bool fleet_job_is_leaving(struct fleet *fleet, const char *mac, const char *slot) {
     for (unsigned i = 0; i < fleet->n_jobs; i++) {
         const struct fleet_job *job = fleet->jobs[i];

@@ -4,7 +4,8 @@ are, and nobody touches anything. What is reset, how often, and who is left alon
 import time
 
 import packages
-from harness import DEVICE, MB, Bench, Variant, lived_in_flash, takes, wait_for
+from cutting import device_of, wait_state
+from harness import DEVICE, JOB, MB, Bench, Variant, lived_in_flash, takes, wait_for
 from test_plug import (MAC, MANAGER, QUICK, ROOT, SLOT, device, is_there, jobs, port_is_free, set_policy, the_job, usb_bench,
                        wait_rule)
 
@@ -45,6 +46,11 @@ def told_rules(bench, name="ttyUSB0"):
     """The rules that were decided by, in order."""
     found = bench.bus.call(ROOT, MANAGER, "Decisions", "a{sv}", {"limit": Variant("u", 200)})[0]
     return [decision["rule"] for decision in found if decision["device"] == name][::-1]
+
+
+def all_jobs(bench, n):
+    wait_for(lambda: len(jobs(bench)) == n and all(job["mac"] for job in jobs(bench)), 20, f"{n} jobs")
+    return jobs(bench)
 
 
 def sets(board):
@@ -235,6 +241,42 @@ def test_board_after_board_in_one_slot():
         told = wait_rule(bench, "running-up-to-date")
         assert resets(a) == count + 1, "plugging is the only reset"  # by its power
         assert told["Mac"] in ("", MAC), told
+        assert len(jobs(bench)) == 2
+
+
+@takes(10)
+def test_pulled_out_when_all_is_written_and_back_in_another_slot():
+    """It runs, and says no more than its release: a reset tells whether it is the board that a job waits for."""
+    with armed_bench([dict(name="a"), dict(name="b", options=("--fast", "--mac", OTHER_MAC))]) as bench:
+        a, b = bench.boards
+        package = bench.package(app_bytes=60_000)
+        elsewhere = {"slot": "1-2", "name": "ttyUSB1"}
+        plug_and_arm(bench, b, **elsewhere)
+        plug_and_arm(bench, a, slot="1-1", name="ttyUSB0")
+        a.fault("on=MD5,times=100000 do=delay-reply,150")
+        bench.import_firmware(package)
+        path = bench.bus.call(ROOT, MANAGER, "FindJob", "u", next(job["id"] for job in all_jobs(bench, 2) if job["mac"] == MAC))[0]
+        wait_for(lambda: bench.bus.get(path, JOB, "Phase") == "guard-check", 20, "all is written")
+        bench.unplug(a)
+        wait_state(bench, path, "interrupted")
+        a.fault("clear")
+        wait_rule(bench, "confirmed", "ttyUSB1")
+        # The other one is not: into download mode, and back.
+        bench.replug(b)
+        count = resets(b)
+        wait_rule(bench, "up-to-date", "ttyUSB1")
+        port_is_free(b)
+        is_running(b)
+        assert told_rules(bench, "ttyUSB1")[-3:] == ["not-looked-at", "pending-reset", "up-to-date"], told_rules(bench, "ttyUSB1")
+        assert resets(b) == count + 2 and bench.job(path)["State"] == "interrupted"
+        bench.unplug(b)
+        bench.plug(a, **elsewhere)
+        job = bench.wait_job(path)
+        assert job["State"] == "done" and job["Attempt"] == 2 and device_of(bench, path) == "ttyUSB1", job
+        wait_rule(bench, "confirmed", "ttyUSB1")
+        assert told_rules(bench, "ttyUSB1")[-4:] == ["not-looked-at", "pending-reset", "resume", "confirmed"], \
+            told_rules(bench, "ttyUSB1")
+        holds(a, package)
         assert len(jobs(bench)) == 2
 
 
